@@ -1,0 +1,259 @@
+"""Everything the turn machine can decide. Output of `agentkit.core.machine.TurnMachine`.
+
+Frozen values. The session carries each out at once, in order, without awaiting. ``Command`` at
+the end is the closed union. Do not subclass these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agentkit.core.history import ToolCall
+
+# ------------------------------------------------------------------------- replies, and drafts
+
+Depth = Literal["off", "llm", "speech"]
+
+
+@dataclass(frozen=True, slots=True)
+class StartReply:
+    """Begin to make a reply. Its prompt is `TurnMachine.prompt`, taken now.
+
+    Args:
+        reply: its id from now on; all that comes of it carries this.
+        turn: the turn it answers; None for what is said unasked.
+        request: the `SayRequested` or `ReplyRequested` that it carries out, else None.
+        draft: its turn is not over: no verb, no effect, nothing heard until `Commit`.
+        attempt: 1 for the first; 2 and more ask again for the same words on another connection.
+    """
+
+    reply: int
+    turn: int | None = None
+    request: int | None = None
+    draft: bool = False
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The draft is the reply now."""
+
+    reply: int
+
+
+DiscardReason = Literal[
+    "resumed",       # TurnResumed (T3)
+    "words",         # the turn ended with other words (T4)
+    "version",       # what it was made from has changed (T4)
+    "superseded",    # another draft or attempt took its place
+    "failed",        # the model or the voice failed
+    "taken_back",    # the caller went on before it was heard (T11)
+    "interrupted",   # the caller took the floor (T16)
+    "backchannel",   # the turn needed no reply
+    "cancelled",     # the user's code said so
+    "call_ended",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Give the reply up: close its streams on the wire, drop its audio, cancel its task."""
+
+    reply: int
+    reason: DiscardReason
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The draft was complete when its turn went on: keep what it has, close the rest (T3)."""
+
+    reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class Speak:
+    """Give a piece of the reply's text to the voice; pieces of a reply are counted from 0."""
+
+    reply: int
+    piece: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndSpeech:
+    """The voice has had the last piece of this reply."""
+
+    reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunTool:
+    """Run the tool now, exactly once, whatever becomes of the reply (T19)."""
+
+    reply: int
+    call: ToolCall
+
+
+# ------------------------------------------------------------------------------------- playout
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Send the reply's audio from ``offset`` seconds on, as it is and as it comes.
+
+    The epoch's playout counts from 0 at this offset.
+    """
+
+    reply: int
+    epoch: int
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClearPlayout:
+    """Stop sending, and drop at the far end what has not been heard. A new epoch begins."""
+
+    epoch: int
+
+
+# -------------------------------------------------------------------------- source, call, time
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """The source's connection is as good as lost (T14): make another."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetTimer:
+    """Send `TimerFired` at this time on the session's clock; replaces the timer of that name."""
+
+    timer: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTimer:
+    """The timer is not needed any more."""
+
+    timer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Apologise:
+    """Say the agent's apology: all else failed. The session answers with `SayRequested`."""
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End the call now."""
+
+    reason: str
+
+
+# ------------------------------------------------------------- told to the user and the record
+
+Outcome = Literal["heard", "merged", "cut_off", "silent"]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCommitted:
+    """The turn is over, with these words."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnSettled:
+    """The turn can no longer be taken back: effects may run."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnTimes:
+    """When things happened to a turn, in seconds on the session's clock (T21). None: never."""
+
+    speech_end: float | None = None
+    maybe_ended: float | None = None
+    ended: float | None = None
+    draft_started: float | None = None
+    first_text: float | None = None
+    first_audio_made: float | None = None
+    first_audio_sent: float | None = None
+    first_sound_sent: float | None = None
+    first_heard: float | None = None
+    saved: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TurnClosed:
+    """What became of a committed turn; comes exactly once for each."""
+
+    turn: int
+    outcome: Outcome
+    times: TurnTimes
+
+
+@dataclass(frozen=True, slots=True)
+class BackchannelHeard:
+    """The caller made a sound of attention. In the record, not in the history (T17)."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEnded:
+    """The agent has finished, or was stopped. ``heard`` is what left the loudspeaker."""
+
+    reply: int
+    request: int | None
+    turn: int | None
+    heard: str
+    interrupted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRaised:
+    """A failure that is the caller's concern: not that of a draft."""
+
+    reply: int | None
+    code: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """Something out of order was passed over (T13): counted, logged once per kind."""
+
+    kind: str
+
+
+Command = (
+    StartReply
+    | Commit
+    | Discard
+    | Park
+    | Speak
+    | EndSpeech
+    | RunTool
+    | Play
+    | ClearPlayout
+    | Reconnect
+    | SetTimer
+    | CancelTimer
+    | Apologise
+    | HangUp
+    | TurnCommitted
+    | TurnSettled
+    | TurnClosed
+    | BackchannelHeard
+    | ReplyEnded
+    | ErrorRaised
+    | Oddity
+)

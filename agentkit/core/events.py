@@ -1,0 +1,329 @@
+"""Everything that can happen to a conversation. Input of `agentkit.core.machine.TurnMachine`.
+
+Frozen values, no behaviour. Times are seconds on the session's clock; ids are small integers made
+by the machine (``turn``, ``reply``), by the source (``connection``, ``index``) or by the session
+(``request``). ``Event`` at the end is the closed union. Do not subclass these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agentkit.core.history import Message, SpokenWord, ToolCall
+
+# --------------------------------------------------------------------------- the caller's turns
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A recognised word.
+
+    Args:
+        text: as the source wrote it.
+        confidence: 0 to 1.
+        start: seconds of the connection's audio; None where the source gives no times.
+        end: likewise.
+    """
+
+    text: str
+    confidence: float = 1.0
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEvent:
+    """What all five turn events carry. Only its subclasses below are events.
+
+    Args:
+        connection: which socket of the source, counted from 0.
+        index: the source's number for the turn, starting again with each connection.
+        text: all words of the turn so far; may rewrite what an earlier event said.
+        words: the same, word by word; may be empty although ``text`` is not.
+        sequence: the source's message number on this connection, where it has one.
+        confidence: 0 to 1 that the turn is over. Informative only: never an event in itself.
+        speech_start: when the first word began, on the session's clock.
+        speech_end: when the last word ended, on the session's clock.
+        languages: what was heard, most likely first.
+        trigger: for the end of a turn, what ended it: ``model``, ``manual``, ``timeout``, other.
+    """
+
+    connection: int
+    index: int
+    text: str = ""
+    words: tuple[Word, ...] = ()
+    sequence: int | None = None
+    confidence: float = 0.0
+    speech_start: float | None = None
+    speech_end: float | None = None
+    languages: tuple[str, ...] = ()
+    trigger: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnStarted(TurnEvent):
+    """The caller began to speak (Flux StartOfTurn)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnUpdated(TurnEvent):
+    """More words, or the same ones again (Flux Update)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnMaybeEnded(TurnEvent):
+    """The caller may have finished (Flux EagerEndOfTurn)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnResumed(TurnEvent):
+    """The caller had not finished (Flux TurnResumed)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEnded(TurnEvent):
+    """The caller has finished (Flux EndOfTurn)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConnected:
+    """The source listens, on a new connection."""
+
+    connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLost:
+    """The connection is gone; the source is making another (rule T14)."""
+
+    connection: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFailed:
+    """The source has given up: nothing more will be heard."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOddity:
+    """The source said something unknown or unreadable. Counted, never fatal (rule T13)."""
+
+    kind: str
+
+
+# ------------------------------------------------------------------- replies and their speech
+
+FailedStage = Literal["llm", "tts"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyText:
+    """The reply's next text, several tokens in one where they came together."""
+
+    reply: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDone:
+    """The reply has no more text."""
+
+    reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyFailed:
+    """The model or the voice failed. ``code`` is the error's; ``retryable`` as it says."""
+
+    reply: int
+    stage: FailedStage
+    code: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechMade:
+    """The voice made audio for a piece.
+
+    Args:
+        reply: whose.
+        piece: which `Speak`, counted from 0.
+        seconds: length of this audio; 0.0 is allowed.
+        words: word times from the start of the piece, where the voice has them.
+        end: the piece is complete.
+    """
+
+    reply: int
+    piece: int
+    seconds: float
+    words: tuple[SpokenWord, ...] = ()
+    end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequested:
+    """The reply wants tools run, in this order, and waits for their results.
+
+    Args:
+        reply: which one.
+        calls: what the model asked for.
+        effects: ids of the calls whose tools have effects; the others only read.
+    """
+
+    reply: int
+    calls: tuple[ToolCall, ...]
+    effects: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReturned:
+    """A tool came back: with its result, or with what went wrong, as the model shall read it."""
+
+    reply: int
+    call_id: str
+    text: str
+
+
+# ------------------------------------------------------------------------------------ playout
+
+
+@dataclass(frozen=True, slots=True)
+class SoundSent:
+    """The first audio of a reply was given to the transport.
+
+    Args:
+        reply: whose.
+        silent: it was silence; a second event follows with the first that is not.
+    """
+
+    reply: int
+    silent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlayoutReached:
+    """The far end has played this much of what was sent since the epoch began, in seconds."""
+
+    epoch: int
+    seconds: float
+
+
+# ---------------------------------------------------------------- the session, its user, time
+
+
+@dataclass(frozen=True, slots=True)
+class CallStarted:
+    """The transport is there; the caller can be heard and spoken to."""
+
+
+@dataclass(frozen=True, slots=True)
+class SayRequested:
+    """The agent's own words, outside a turn.
+
+    Args:
+        request: the session's number for it.
+        interruptible: False plays to the end whatever the caller says (rule T18).
+    """
+
+    request: int
+    interruptible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SayCancelled:
+    """`SayRequested` is taken back; what was heard of it stands."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyRequested:
+    """The agent shall speak unasked, from the history and these instructions."""
+
+    request: int
+    instructions: str
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptRequested:
+    """The agent shall stop talking now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """Something a reply is made from has changed: drafts made before do not fit any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryWritten:
+    """The user's code added a message."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class HangUpRequested:
+    """End the call once all that is being said has been heard."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallEnded:
+    """The far end is gone, or the session is being closed."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """A timer set by `SetTimer` is due."""
+
+    timer: str
+
+
+Event = (
+    TurnStarted
+    | TurnUpdated
+    | TurnMaybeEnded
+    | TurnResumed
+    | TurnEnded
+    | SourceConnected
+    | SourceLost
+    | SourceFailed
+    | SourceOddity
+    | ReplyText
+    | ReplyDone
+    | ReplyFailed
+    | SpeechMade
+    | ToolRequested
+    | ToolReturned
+    | SoundSent
+    | PlayoutReached
+    | CallStarted
+    | SayRequested
+    | SayCancelled
+    | ReplyRequested
+    | InterruptRequested
+    | Touched
+    | HistoryWritten
+    | HangUpRequested
+    | CallEnded
+    | TimerFired
+)
+SourceEvent = (
+    TurnStarted
+    | TurnUpdated
+    | TurnMaybeEnded
+    | TurnResumed
+    | TurnEnded
+    | SourceConnected
+    | SourceLost
+    | SourceFailed
+    | SourceOddity
+)

@@ -1,0 +1,1 @@
+"""Deepgram Flux: options, wire messages and the client."""

@@ -1,0 +1,108 @@
+"""What agentkit asks of a language model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentkit.core.history import Message, ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model sees it.
+
+    Args:
+        name: what the model calls it.
+        description: when to use it, for the model.
+        parameters: a JSON schema of type ``object``.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LLMRequest:
+    """All that one generation is made from.
+
+    Args:
+        instructions: the system prompt.
+        messages: the conversation, oldest first; it ends with the caller's words or with tool
+            results. Tool calls and their results are always paired.
+        tools: what the model may call.
+        draft: the reply may yet be thrown away; a backend may log or price it apart.
+    """
+
+    instructions: str
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    draft: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """The next piece of text, as it came."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the request cost, in tokens. ``cached`` is the part of ``input`` read from a cache."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The generation is over.
+
+    Args:
+        reason: ``stop``, ``tool_calls``, ``length``, ``content_filter``, or the backend's own.
+        usage: what it cost, where the backend says so.
+    """
+
+    reason: str
+    usage: Usage = field(default_factory=Usage)
+
+
+LLMEvent = TextDelta | ToolCall | Finish
+"""What a stream yields: text as it comes, each tool call once and whole, and last one Finish."""
+
+
+class LLM(ABC):
+    """A language model.
+
+    An instance serves many calls at once. Making one opens nothing and reads no environment
+    beyond what its constructor's arguments left out.
+    """
+
+    name: str
+    """``backend/model``, as it is shown in logs and records."""
+
+    @abstractmethod
+    def stream(self, request: LLMRequest) -> AsyncGenerator[LLMEvent, None]:
+        """Generate a reply.
+
+        Text is yielded as it arrives and is not held back. Closing the generator (``aclose()``,
+        or cancelling the task that waits on it) closes the request on the wire.
+
+        Raises:
+            LLMError: the request failed; ``retryable`` says whether to try again.
+        """
+
+    async def warm(self) -> None:
+        """Open what the next request needs (a spare connection), if there is such a thing.
+
+        Called before the first call is answered and after a discard. Never raises for a backend
+        that is out of reach: the request that follows will say so. Safe to cancel.
+        """
+
+    async def aclose(self) -> None:
+        """Close all connections. Safe to call twice."""

@@ -1,0 +1,1 @@
+"""Logs, metrics, the record of a call and its report."""
