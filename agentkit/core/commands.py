@@ -16,12 +16,17 @@ from agentkit.core.history import ToolCall
 Depth = Literal["off", "llm", "speech"]
 
 
+Kind = Literal["answer", "say", "asked", "apology"]
+
+
 @dataclass(frozen=True, slots=True)
 class StartReply:
     """Begin to make a reply. Its prompt is `TurnMachine.prompt`, taken now.
 
     Args:
         reply: its id from now on; all that comes of it carries this.
+        kind: ``answer``: to a turn; ``say``: the agent's own words; ``asked``: the model speaks
+            unasked; ``apology``: the agent's words for when all else failed.
         turn: the turn it answers; None for what is said unasked.
         request: the `SayRequested` or `ReplyRequested` that it carries out, else None.
         draft: its turn is not over: no verb, no effect, nothing heard until `Commit`.
@@ -29,6 +34,7 @@ class StartReply:
     """
 
     reply: int
+    kind: Kind = "answer"
     turn: int | None = None
     request: int | None = None
     draft: bool = False
@@ -143,11 +149,6 @@ class CancelTimer:
 
 
 @dataclass(frozen=True, slots=True)
-class Apologise:
-    """Say the agent's apology: all else failed. The session answers with `SayRequested`."""
-
-
-@dataclass(frozen=True, slots=True)
 class HangUp:
     """End the call now."""
 
@@ -247,7 +248,6 @@ Command = (
     | Reconnect
     | SetTimer
     | CancelTimer
-    | Apologise
     | HangUp
     | TurnCommitted
     | TurnSettled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +54,134 @@ class ToolMessage:
 
 
 Message = UserMessage | AssistantMessage | ToolMessage
+
+
+STILL_RUNNING = "still running"
+"""Stands for the result of a call that has not returned, so that calls stay paired."""
+
+
+@dataclass(slots=True)
+class ToolStep:
+    """Tools that a reply had run, after so many characters of its text."""
+
+    after: int
+    calls: tuple[ToolCall, ...]
+    results: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class ReplyEntry:
+    """What the history knows of one reply. ``text`` is what was heard of it so far."""
+
+    reply: int
+    text: str = ""
+    interrupted: bool = False
+    steps: list[ToolStep] = field(default_factory=list)
+
+    def messages(self) -> list[Message]:
+        """The reply as the model shall see it: text, calls, results, text."""
+        found: list[Message] = []
+        at = 0
+        for step in self.steps:
+            said = self.text[at : step.after].strip()
+            found.append(AssistantMessage(said, self.reply, False, step.calls))
+            found += (
+                ToolMessage(call.id, call.name, step.results.get(call.id, STILL_RUNNING))
+                for call in step.calls
+            )
+            at = max(at, step.after)
+        if rest := self.text[at:].strip():
+            found.append(AssistantMessage(rest, self.reply, self.interrupted))
+        elif found and self.interrupted and isinstance(found[-1], AssistantMessage):
+            found[-1] = AssistantMessage(found[-1].text, self.reply, True)
+        return found
+
+
+Entry = UserMessage | ReplyEntry | AssistantMessage | ToolMessage
+
+
+class History:
+    """The conversation in order: committed turns, and of each reply what was heard (T12).
+
+    ``version`` grows with each change of what a reply is made from; playout does not change it.
+    """
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._replies: dict[int, ReplyEntry] = {}
+        self.version = 0
+
+    def add_user(self, turn: int, text: str) -> None:
+        """A turn was committed."""
+        self._entries.append(UserMessage(text, turn))
+        self.version += 1
+
+    def withdraw_user(self, turn: int) -> None:
+        """The turn's end was taken back (T11)."""
+        self._entries = [
+            entry
+            for entry in self._entries
+            if not (isinstance(entry, UserMessage) and entry.turn == turn)
+        ]
+        self.version += 1
+
+    def add(self, message: Message) -> None:
+        """The user's code wrote a message."""
+        self._entries.append(message)
+        self.version += 1
+
+    def begin(self, reply: int) -> None:
+        """The reply begins to be heard: this is its place in the order."""
+        self._entry(reply)
+
+    def hear(self, reply: int, text: str, *, interrupted: bool = False) -> None:
+        """So much of the reply was heard. Nothing heard leaves no message."""
+        entry = self._replies.get(reply)
+        if entry is None:
+            if not text.strip():
+                return
+            entry = self._entry(reply)
+        entry.text = text
+        entry.interrupted = interrupted
+
+    def forget(self, reply: int) -> None:
+        """Nothing of the reply is remembered (T11)."""
+        entry = self._replies.pop(reply, None)
+        if entry is not None:
+            self._entries.remove(entry)
+            self.version += 1
+
+    def call_tool(self, reply: int, after: int, call: ToolCall) -> None:
+        """The tool begins to run, after so many characters of the reply's text."""
+        entry = self._entry(reply)
+        if entry.steps and entry.steps[-1].after == after:
+            step = entry.steps[-1]
+            step.calls = (*step.calls, call)
+        else:
+            entry.steps.append(ToolStep(after, (call,)))
+        self.version += 1
+
+    def tool_returned(self, reply: int, call_id: str, text: str) -> None:
+        """The tool's result; late ones too."""
+        entry = self._replies.get(reply)
+        for step in entry.steps if entry else ():
+            if any(call.id == call_id for call in step.calls):
+                step.results[call_id] = text
+                self.version += 1
+
+    def messages(self) -> tuple[Message, ...]:
+        """All of it, as the model shall see it."""
+        found: list[Message] = []
+        for entry in self._entries:
+            if isinstance(entry, ReplyEntry):
+                found += entry.messages()
+            else:
+                found.append(entry)
+        return tuple(found)
+
+    def _entry(self, reply: int) -> ReplyEntry:
+        entry = self._replies.get(reply)
+        if entry is None:
+            entry = self._replies[reply] = ReplyEntry(reply)
+            self._entries.append(entry)
+        return entry

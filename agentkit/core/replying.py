@@ -1,0 +1,420 @@
+"""The agent's side: replies from their first token to the last word heard, and their tools.
+
+The lower half of `agentkit.core.machine`, which holds the rules about the caller.
+"""
+
+from __future__ import annotations
+
+from agentkit.core import events as ev
+from agentkit.core.caller import Turn
+from agentkit.core.commands import (
+    CancelTimer,
+    Command,
+    Discard,
+    DiscardReason,
+    EndSpeech,
+    ErrorRaised,
+    HangUp,
+    Kind,
+    Outcome,
+    ReplyEnded,
+    RunTool,
+    SetTimer,
+    Speak,
+    StartReply,
+    TurnClosed,
+    TurnSettled,
+)
+from agentkit.core.floor import MARK_INTERVAL, Floor
+from agentkit.core.history import History, ToolCall
+from agentkit.core.policy import Policy
+from agentkit.core.replies import Piece, Reply, ReplyState
+from agentkit.core.segment import Pace, Segmenter
+from agentkit.core.times import turn_times
+
+HOLD, SETTLE, FIRST_TEXT = "hold", "settle", "first_text"
+STALLED_TURN, END_OF_TURN, GOODBYE = "stalled_turn", "end_of_turn", "goodbye"
+
+_WHOLE = 1_000_000
+"""Characters: longer than any text, so that it is not cut."""
+
+REPLY_MOVES: dict[ReplyState, frozenset[ReplyState]] = {
+    ReplyState.DRAFT: frozenset({ReplyState.PARKED, ReplyState.COMMITTED, ReplyState.ENDED}),
+    ReplyState.PARKED: frozenset({ReplyState.DRAFT, ReplyState.ENDED}),
+    ReplyState.COMMITTED: frozenset({ReplyState.ENDED}),
+    ReplyState.ENDED: frozenset(),
+}
+"""Where a reply can go from where it stands."""
+
+
+class Replying:
+    """Keeps the replies, their speech, their tools and the turns they answer.
+
+    Args:
+        policy: the settings.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.history = History()
+        self.ended = False
+        self._out: list[Command] = []
+        self._now = 0.0
+        self._floor = Floor(self._emit)
+        self._pace = Pace()
+        self._replies: dict[int, Reply] = {}
+        self._turns: dict[int, Turn] = {}
+        self._draft: Reply | None = None
+        self._answer: Reply | None = None
+        self._unsettled: Turn | None = None
+        self._next_reply = 0
+        self._timers: dict[str, float] = {}
+        self._closing: str | None = None
+
+    # --------------------------------------------------------------------------------- replies
+
+    def _start(
+        self,
+        kind: Kind,
+        *,
+        turn: int | None = None,
+        request: int | None = None,
+        words: str = "",
+        draft: bool = False,
+        interruptible: bool = True,
+        attempt: int = 1,
+    ) -> Reply:
+        reply = Reply(
+            id=self._next_reply,
+            kind=kind,
+            state=ReplyState.DRAFT if draft else ReplyState.COMMITTED,
+            segmenter=self._segmenter(kind),
+            started=self._now,
+            version=self.history.version,
+            turn=turn,
+            request=request,
+            words=words,
+            interruptible=interruptible,
+            attempt=attempt,
+        )
+        self._next_reply += 1
+        self._replies[reply.id] = reply
+        self._emit(StartReply(reply.id, kind, turn, request, draft, attempt))
+        return reply
+
+    def _segmenter(self, kind: Kind) -> Segmenter:
+        """An apology stays in one piece: that is how it was voiced ahead."""
+        if kind == "apology":
+            return Segmenter(_WHOLE, _WHOLE, _WHOLE)
+        longest = self.policy.speculation.max_characters or 120
+        return Segmenter(self._pace.first_characters, longest=longest)
+
+    def _move(self, reply: Reply, state: ReplyState) -> None:
+        assert state in REPLY_MOVES[reply.state], f"{reply.state} -> {state}"  # noqa: S101
+        reply.state = state
+
+    def _drop(self, reply: Reply, reason: DiscardReason) -> None:
+        """Give a reply up, and a second attempt at the same words with it."""
+        self._retire(reply)
+        self._floor.remove(reply, self._now)
+        self._emit(Discard(reply.id, reason))
+        twin = self._replies.get(reply.twin) if reply.twin is not None else None
+        if twin is not None:
+            twin.twin = None
+            self._drop(twin, reason)
+
+    def _retire(self, reply: Reply) -> None:
+        self._move(reply, ReplyState.ENDED)
+        if not reply.running:
+            self._replies.pop(reply.id, None)
+        if self._answer is reply:
+            self._answer = None
+            self._cancel(FIRST_TEXT)
+
+    def _live(self, reply: int) -> Reply | None:
+        """The reply of that id, unless it has ended (T5)."""
+        found = self._replies.get(reply)
+        if found is None or found.state in (ReplyState.ENDED, ReplyState.PARKED):
+            return None
+        if found.twin is not None:
+            self._win(found)
+        return found
+
+    def _win(self, reply: Reply) -> None:
+        """Of two attempts at the same words this one answered first (T7)."""
+        other = self._replies[reply.twin] if reply.twin is not None else reply
+        reply.twin = other.twin = None
+        if self._answer is other:
+            self._answer = reply
+            reply.committed = other.committed
+            self._floor.replace(other, reply)
+        self._cancel(FIRST_TEXT)
+        self._drop(other, "superseded")
+
+    def _on_reply_text(self, event: ev.ReplyText) -> None:
+        reply = self._live(event.reply)
+        if reply is None or not event.text or reply.written:
+            return
+        if reply.first_text is None:
+            reply.first_text = self._now
+            reply.first_length = len(event.text)
+            if self._answer is reply:
+                self._cancel(FIRST_TEXT)
+        reply.last_text = self._now
+        reply.text += event.text
+        reply.waiting += reply.segmenter.push(event.text)
+        self._feed(reply)
+
+    def _on_reply_done(self, event: ev.ReplyDone) -> None:
+        reply = self._live(event.reply)
+        if reply is None or reply.written:
+            return
+        reply.written = True
+        reply.waiting += reply.segmenter.finish()
+        if reply.first_text is not None and reply.last_text is not None:
+            self._pace.wrote(
+                len(reply.text) - reply.first_length, reply.last_text - reply.first_text
+            )
+        self._feed(reply)
+        self._check(reply)
+
+    def _feed(self, reply: Reply) -> None:
+        """Give the voice what it may have: of a draft only so much (T8)."""
+        draft = reply.state is ReplyState.DRAFT
+        limits = self.policy.speculation
+        if draft and limits.depth != "speech":
+            return
+        while reply.waiting:
+            text = reply.waiting[0]
+            if draft and reply.spoken_characters + len(text) > limits.max_characters:
+                return
+            reply.waiting.pop(0)
+            self._emit(Speak(reply.id, len(reply.pieces), text))
+            reply.pieces.append(Piece(text, self._now))
+        if reply.written and not reply.speech_ended:
+            reply.speech_ended = True
+            self._emit(EndSpeech(reply.id))
+
+    def _on_speech_made(self, event: ev.SpeechMade) -> None:
+        reply = self._live(event.reply)
+        if reply is None or event.piece >= len(reply.pieces):
+            return
+        piece = reply.pieces[event.piece]
+        if event.seconds > 0 and not piece.seconds and (event.piece == 0 or _quiet_before(reply)):
+            self._pace.voiced(self._now - piece.spoken_at)
+        if reply.first_audio is None and event.seconds > 0:
+            reply.first_audio = self._now
+        piece.seconds += event.seconds
+        piece.words += event.words
+        if event.end and not piece.done:
+            piece.done = True
+            self._pace.spoke(len(piece.text), piece.seconds)
+            self._check(reply)
+
+    def _check(self, reply: Reply) -> None:
+        """Finish a reply of which everything was heard, or that had nothing to say."""
+        if reply.state is not ReplyState.COMMITTED or not reply.over:
+            return
+        if self._floor.current is not reply:
+            return
+        said = reply.text if reply.made or not reply.text.strip() else ""
+        self.history.hear(reply.id, said)
+        self._retire(reply)
+        self._emit(ReplyEnded(reply.id, reply.request, reply.turn, said, False))
+        if reply.turn is not None:
+            outcome: Outcome = "heard" if said.strip() else "silent"
+            self._close_turn(self._turns[reply.turn], outcome, reply)
+        self._floor.finish(reply)
+        self._next()
+
+    def _next(self) -> None:
+        """Let the next reply be heard; with none left, carry out a hang-up that waits for it."""
+        self._floor.advance()
+        if self._floor.current is not None:
+            self._check(self._floor.current)
+        elif self._closing is not None:
+            self._hang_up()
+
+    # -------------------------------------------------------------------------------- failures
+
+    def _on_reply_failed(self, event: ev.ReplyFailed) -> None:
+        """T7: a draft fails in silence; a committed reply is begun again, or apologised for."""
+        reply = self._replies.get(event.reply)
+        if reply is None or reply.state in (ReplyState.ENDED, ReplyState.PARKED):
+            return
+        if reply.state is ReplyState.DRAFT:
+            self._draft = None
+            self._drop(reply, "failed")
+        elif reply.twin is not None:
+            self._win(self._replies[reply.twin])
+        elif (
+            event.retryable
+            and not reply.heard
+            and reply.first_heard is None
+            and not reply.effects_begun
+            and reply.attempt < self.policy.limits.attempts
+            and reply.kind != "apology"
+        ):
+            self._begin_again(reply)
+        else:
+            self._emit(ErrorRaised(reply.id, event.code, event.retryable))
+            self._give_up(reply)
+
+    def _begin_again(self, reply: Reply) -> None:
+        again = self._start(
+            reply.kind,
+            turn=reply.turn,
+            request=reply.request,
+            words=reply.words,
+            interruptible=reply.interruptible,
+            attempt=reply.attempt + 1,
+        )
+        again.committed = reply.committed
+        is_answer = self._answer is reply
+        self._floor.replace(reply, again)
+        self._drop(reply, "failed")
+        if is_answer:
+            self._answer = again
+
+    def _give_up(self, reply: Reply) -> None:
+        """What was made of it stands and is heard; the apology follows."""
+        turn = reply.turn
+        if reply.kind == "apology":
+            self._cut(reply, "failed")
+            self._closing = self._closing or "failed"
+            self._hang_up()
+            return
+        reply.pieces = [piece for piece in reply.pieces if piece.seconds > 0]
+        for piece in reply.pieces:
+            piece.done = True
+        if not reply.made:
+            self._drop(reply, "failed")
+            self._emit(ReplyEnded(reply.id, reply.request, None, "", True))
+            apology = self._start("apology", turn=turn)
+            self._answer = apology if turn is not None else self._answer
+        else:
+            reply.text = "".join(piece.text for piece in reply.pieces)
+            reply.written = reply.speech_ended = True
+            reply.waiting, reply.calls = [], []
+            apology = self._start("apology")
+        self._floor.add(apology, first=True)
+        self._check(reply)
+
+    # ----------------------------------------------------------------------------------- tools
+
+    def _on_tool_requested(self, event: ev.ToolRequested) -> None:
+        reply = self._live(event.reply)
+        if reply is None:
+            return
+        reply.waiting += reply.segmenter.finish()
+        reply.calls += event.calls
+        reply.effects |= event.effects
+        if self._answer is reply:
+            self._cancel(FIRST_TEXT)
+        self._feed(reply)
+        self._run_tools(reply)
+
+    def _run_tools(self, reply: Reply) -> None:
+        """Run what may run: nothing in a draft, effects once the turn has settled (T6)."""
+        if reply.state is not ReplyState.COMMITTED:
+            return
+        turn = self._turns.get(reply.turn) if reply.turn is not None else None
+        settled = turn is None or turn.settled
+        for call in list(reply.calls):
+            if call.id not in reply.effects or settled:
+                reply.calls.remove(call)
+                self._run_tool(reply, call)
+
+    def _run_tool(self, reply: Reply, call: ToolCall) -> None:
+        if call.id in reply.begun:
+            return
+        reply.begun.add(call.id)
+        reply.running.add(call.id)
+        self.history.call_tool(reply.id, len(reply.text), call)
+        self._emit(RunTool(reply.id, call))
+
+    def _on_tool_returned(self, event: ev.ToolReturned) -> None:
+        """T19: a result is always recorded, also when its reply was cut off."""
+        reply = self._replies.get(event.reply)
+        if reply is None or event.call_id not in reply.running:
+            return
+        reply.running.discard(event.call_id)
+        self.history.tool_returned(reply.id, event.call_id, event.text)
+        if reply.state is ReplyState.ENDED and not reply.running:
+            del self._replies[reply.id]
+        elif not self.ended:
+            self._check(reply)
+
+    # --------------------------------------------------------------------------------- playout
+
+    def _on_sound_sent(self, event: ev.SoundSent) -> None:
+        reply = self._live(event.reply)
+        if reply is None:
+            return
+        if reply.first_sent is None:
+            reply.first_sent = self._now
+        if not event.silent and reply.first_sound is None:
+            reply.first_sound = self._now
+
+    def _on_playout_reached(self, event: ev.PlayoutReached) -> None:
+        reply = self._floor.reached(event.epoch, event.seconds, self._now)
+        if reply is None:
+            return
+        if reply.first_heard is None and reply.heard > 0:
+            reply.first_heard = self._now - event.seconds
+            self.history.begin(reply.id)
+        self._check(reply)
+
+    # ----------------------------------------------------------------------- how turns end up
+
+    def _settle_now(self) -> None:
+        """The last committed turn can no longer be taken back: its effects may happen (T6)."""
+        turn, self._unsettled = self._unsettled, None
+        if turn is None:
+            return
+        self._cancel(SETTLE)
+        turn.settled = True
+        self._emit(TurnSettled(turn.id))
+        if self._answer and self._answer.turn == turn.id:
+            self._run_tools(self._answer)
+        if turn.outcome is not None:
+            self._turns.pop(turn.id, None)
+
+    def _close_turn(self, turn: Turn, outcome: Outcome, reply: Reply | None) -> None:
+        if turn.outcome is None:
+            turn.outcome = outcome
+            self._emit(TurnClosed(turn.id, outcome, turn_times(turn, reply)))
+        if self._unsettled is not turn:
+            self._turns.pop(turn.id, None)
+
+    def _cut(self, reply: Reply, reason: DiscardReason) -> None:
+        playing = self._floor.current is reply
+        heard = reply.text_heard(reply.heard_by(self._now, MARK_INTERVAL)) if playing else ""
+        self._drop(reply, reason)
+        self.history.hear(reply.id, heard, interrupted=True)
+        self._emit(ReplyEnded(reply.id, reply.request, reply.turn, heard, True))
+        if reply.turn is not None:
+            unheard: Outcome = "merged" if reason == "interrupted" else "silent"
+            closes: Outcome = "heard" if heard else unheard
+            self._close_turn(self._turns[reply.turn], closes, reply)
+
+    def _hang_up(self) -> None:
+        self._emit(HangUp(self._closing or "hangup"))
+
+    # --------------------------------------------------------------------------------- helpers
+
+    def _emit(self, command: Command) -> None:
+        self._out.append(command)
+
+    def _set(self, timer: str, at: float) -> None:
+        self._timers[timer] = at
+        self._emit(SetTimer(timer, at))
+
+    def _cancel(self, timer: str) -> None:
+        if self._timers.pop(timer, None) is not None:
+            self._emit(CancelTimer(timer))
+
+
+def _quiet_before(reply: Reply) -> bool:
+    """Whether the voice had nothing else to do when the last piece came."""
+    return len(reply.pieces) < 2 or reply.pieces[-2].done

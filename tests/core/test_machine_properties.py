@@ -1,0 +1,375 @@
+"""Random walks: every event in any order, late, twice or missing, and the invariants after each.
+
+The number of walks is a setting: ``AGENTKIT_WALKS`` (default 120), of ``AGENTKIT_STEPS`` steps each
+(default 60).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from agentkit.core import commands as cmd
+from agentkit.core import events as ev
+from agentkit.core.history import AssistantMessage, ToolCall, ToolMessage, UserMessage
+from agentkit.core.machine import TurnMachine
+from agentkit.core.policy import Policy, Speculation
+
+WALKS = int(os.environ.get("AGENTKIT_WALKS", "120"))
+STEPS = int(os.environ.get("AGENTKIT_STEPS", "60"))
+
+TEXTS = ["", "", "hello", "hello there", "Hello there.", "mm-hm", "yeah okay", "book me a table"]
+REPLIES = ["Sure. ", "Of course, let me see. ", "What day", " suits you?", "A" * 150, "10.", "\n"]
+TURN_EVENTS: list[type[ev.TurnEvent]] = [
+    ev.TurnStarted,
+    ev.TurnUpdated,
+    ev.TurnMaybeEnded,
+    ev.TurnResumed,
+    ev.TurnEnded,
+]
+
+
+class Walk(RuleBasedStateMachine):
+    """One call, with everything that can go wrong in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.machine = TurnMachine()
+        self.now = 0.0
+        self.connection = 0
+        self.index = 0
+        self.sequence = 0
+        self.log: list[tuple[float, ev.Event, list[cmd.Command]]] = []
+        self.timers: dict[str, float] = {}
+        self.started: dict[int, cmd.StartReply] = {}
+        self.drafts: set[int] = set()
+        self.live: set[int] = set()
+        self.dead: set[int] = set()
+        self.pieces: dict[int, int] = {}
+        self.playing: int | None = None
+        self.epoch = 0
+        self.committed: set[int] = set()
+        self.closed: dict[int, str] = {}
+        self.settled: set[int] = set()
+        self.tools_run: set[tuple[int, str]] = set()
+        self.wanted: list[tuple[int, str]] = []
+        self.effects: set[tuple[int, str]] = set()
+        self.requests = 0
+        self.calls = 0
+        self.ended = False
+
+    @initialize(depth=st.sampled_from(["off", "llm", "speech"]), hedge=st.booleans())
+    def begin(self, depth: Any, hedge: bool) -> None:
+        self.policy = Policy(speculation=Speculation(depth=depth), hedge=hedge)
+        self.machine = TurnMachine(self.policy)
+        self.send(ev.CallStarted())
+        self.send(ev.SourceConnected(0))
+
+    # ----------------------------------------------------------------------------- what happens
+
+    def send(self, event: ev.Event) -> None:
+        commands = self.machine.handle(event, self.now)
+        self.log.append((self.now, event, list(commands)))
+        for command in commands:
+            self.check(command)
+
+    @rule(seconds=st.sampled_from([0.0, 0.01, 0.1, 0.3, 0.7, 1.5, 6.0, 25.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        for timer, due in sorted(self.timers.items(), key=lambda item: item[1]):
+            if due <= self.now and self.timers.get(timer) == due:
+                del self.timers[timer]
+                self.send(ev.TimerFired(timer))
+
+    @rule(timer=st.sampled_from(["hold", "settle", "first_text", "end_of_turn", "nonsense"]))
+    def stale_timer(self, timer: str) -> None:
+        self.send(ev.TimerFired(timer))
+
+    @rule(
+        kind=st.sampled_from(TURN_EVENTS),
+        text=st.sampled_from(TEXTS),
+        step=st.sampled_from([0, 0, 0, 0, 1, -1]),
+        old=st.sampled_from([0, 0, 0, 0, 0, -1]),
+        again=st.booleans(),
+        onset=st.sampled_from([None, 0.0, 0.5]),
+    )
+    def turn_event(
+        self,
+        kind: type[ev.TurnEvent],
+        text: str,
+        step: int,
+        old: int,
+        again: bool,
+        onset: float | None,
+    ) -> None:
+        self.index = max(0, self.index + step)
+        self.sequence += 1
+        event = kind(
+            connection=max(0, self.connection + old),
+            index=self.index,
+            text=text,
+            sequence=self.sequence,
+            speech_start=None if onset is None else self.now - onset,
+        )
+        self.send(event)  # type: ignore[arg-type]
+        if again and self.sequence % 5 == 0:
+            self.send(event)  # type: ignore[arg-type]
+        if kind is ev.TurnEnded:
+            self.index += 1
+
+    @rule(text=st.sampled_from(TEXTS[2:]), pause=st.sampled_from([0.05, 0.2]))
+    def whole_turn(self, text: str, pause: float) -> None:
+        for kind in (ev.TurnStarted, ev.TurnMaybeEnded, ev.TurnEnded):
+            self.sequence += 1
+            self.send(
+                kind(
+                    connection=self.connection, index=self.index, text=text, sequence=self.sequence
+                )
+            )
+            self.now += pause
+        self.index += 1
+
+    @rule()
+    def connection_lost(self) -> None:
+        self.send(ev.SourceLost(self.connection, "closed"))
+        self.connection += 1
+        self.index = self.sequence = 0
+        self.send(ev.SourceConnected(self.connection))
+
+    @rule()
+    def source_oddity(self) -> None:
+        self.send(ev.SourceOddity("unknown event"))
+
+    def some_reply(self, data: st.DataObject, live: bool = True) -> int | None:
+        ids = sorted(self.live if live else self.started)
+        return data.draw(st.sampled_from(ids)) if ids else None
+
+    @rule(data=st.data(), text=st.sampled_from(REPLIES), live=st.sampled_from([True, True, False]))
+    def reply_text(self, data: st.DataObject, text: str, live: bool) -> None:
+        if (reply := self.some_reply(data, live)) is not None:
+            self.send(ev.ReplyText(reply, text))
+
+    @rule(data=st.data(), live=st.sampled_from([True, True, False]))
+    def reply_done(self, data: st.DataObject, live: bool) -> None:
+        if (reply := self.some_reply(data, live)) is not None:
+            self.send(ev.ReplyDone(reply))
+
+    @rule(
+        data=st.data(),
+        stage=st.sampled_from(["llm", "tts"]),
+        retryable=st.booleans(),
+        live=st.booleans(),
+    )
+    def reply_failed(self, data: st.DataObject, stage: Any, retryable: bool, live: bool) -> None:
+        if (reply := self.some_reply(data, live)) is not None:
+            self.send(ev.ReplyFailed(reply, stage, "llm.server", retryable))
+
+    @rule(
+        data=st.data(),
+        seconds=st.sampled_from([0.0, 0.2, 1.0, 3.0]),
+        end=st.booleans(),
+        live=st.sampled_from([True, True, False]),
+    )
+    def speech(self, data: st.DataObject, seconds: float, end: bool, live: bool) -> None:
+        if (reply := self.some_reply(data, live)) is not None:
+            piece = data.draw(st.integers(0, max(self.pieces.get(reply, 0), 1)))
+            self.send(ev.SpeechMade(reply, piece, seconds, (), end))
+
+    @rule(data=st.data())
+    def whole_reply(self, data: st.DataObject) -> None:
+        """A reply is written, voiced and heard, as most are."""
+        reply = self.some_reply(data)
+        if reply is None:
+            return
+        self.send(ev.ReplyText(reply, "All right, that is done."))
+        self.send(ev.ReplyDone(reply))
+        for piece in range(self.pieces.get(reply, 0)):
+            self.send(ev.SpeechMade(reply, piece, 1.0, (), True))
+        if self.playing == reply:
+            self.send(ev.SoundSent(reply, False))
+            self.now += 1.0
+            self.send(ev.PlayoutReached(self.epoch, 0.8))
+            self.send(ev.PlayoutReached(self.epoch, 60.0))
+
+    @rule(seconds=st.sampled_from([0.05, 0.2, 1.0, 30.0]), old=st.sampled_from([0, 0, 1]))
+    def playout(self, seconds: float, old: int) -> None:
+        self.send(ev.PlayoutReached(self.epoch - old, seconds))
+
+    @rule(data=st.data(), silent=st.booleans())
+    def sound(self, data: st.DataObject, silent: bool) -> None:
+        if (reply := self.some_reply(data)) is not None:
+            self.send(ev.SoundSent(reply, silent))
+
+    @rule(data=st.data(), effect=st.booleans(), more=st.booleans())
+    def tools(self, data: st.DataObject, effect: bool, more: bool) -> None:
+        if (reply := self.some_reply(data)) is None or self.started[reply].kind != "answer":
+            return
+        calls = []
+        for _ in range(1 + more):
+            self.calls += 1
+            calls.append(ToolCall(f"call{self.calls}", "book", "{}"))
+        effects = frozenset(call.id for call in calls) if effect else frozenset()
+        self.effects |= {(reply, call_id) for call_id in effects}
+        self.send(ev.ToolRequested(reply, tuple(calls), effects))
+
+    @rule(data=st.data())
+    def tool_returns(self, data: st.DataObject) -> None:
+        if self.wanted:
+            reply, call = data.draw(st.sampled_from(self.wanted))
+            self.send(ev.ToolReturned(reply, call, "done"))
+            if call.endswith("3"):
+                self.send(ev.ToolReturned(reply, call, "again"))
+
+    @rule(interruptible=st.booleans())
+    def say(self, interruptible: bool) -> None:
+        self.send(ev.SayRequested(self.requests, interruptible))
+        self.requests += 1
+
+    @rule()
+    def ask(self) -> None:
+        self.send(ev.ReplyRequested(self.requests, "Greet them."))
+        self.requests += 1
+
+    @rule(data=st.data())
+    def cancel_say(self, data: st.DataObject) -> None:
+        self.send(ev.SayCancelled(data.draw(st.integers(0, self.requests))))
+
+    @rule(kind=st.sampled_from([ev.InterruptRequested(), ev.Touched()]))
+    def user_code(self, kind: ev.Event) -> None:
+        self.send(kind)
+
+    @rule()
+    def write_history(self) -> None:
+        self.send(ev.HistoryWritten(UserMessage("note")))
+
+    @precondition(lambda self: len(self.log) > 40)
+    @rule(kind=st.sampled_from(["hang up", "source", "end"]))
+    def ending(self, kind: str) -> None:
+        if kind == "hang up":
+            self.send(ev.HangUpRequested("bye"))
+        elif kind == "source":
+            self.send(ev.SourceFailed("flux_connection", "gone"))
+        else:
+            self.send(ev.CallEnded("hangup"))
+            self.ended = True
+
+    # -------------------------------------------------------------------------- what must hold
+
+    def check(self, command: cmd.Command) -> None:
+        reply = getattr(command, "reply", None)
+        if reply is not None and not isinstance(command, cmd.StartReply | cmd.ErrorRaised):
+            assert reply in self.started, "a command for a reply that was never started"
+            if not isinstance(command, cmd.ReplyEnded):
+                assert reply not in self.dead, f"{command} after its end (T5)"
+        match command:
+            case cmd.StartReply():
+                assert command.reply not in self.started
+                self.started[command.reply] = command
+                self.live.add(command.reply)
+                if command.draft:
+                    assert not self.drafts & self.live, "two live drafts (T2)"
+                    self.drafts.add(command.reply)
+            case cmd.Commit():
+                self.drafts.discard(command.reply)
+                self.live.add(command.reply)
+            case cmd.Park():
+                self.live.discard(command.reply)
+            case cmd.Discard():
+                self.live.discard(command.reply)
+                self.dead.add(command.reply)
+                self.drafts.discard(command.reply)
+                assert self.playing != command.reply, "discarded while it plays: clear first"
+            case cmd.ReplyEnded():
+                self.live.discard(command.reply)
+                if command.reply == self.playing:
+                    self.playing = None
+                self.dead.add(command.reply)
+            case cmd.Speak():
+                self.live.add(command.reply)
+                draft = command.reply in self.drafts
+                assert not draft or self.policy.speculation.depth == "speech", "T8"
+                self.pieces[command.reply] = command.piece + 1
+            case cmd.Play():
+                assert command.reply not in self.drafts, "a draft is heard (T1)"
+                assert command.epoch > self.epoch
+                self.epoch, self.playing = command.epoch, command.reply
+            case cmd.ClearPlayout():
+                assert command.epoch > self.epoch
+                self.epoch, self.playing = command.epoch, None
+            case cmd.RunTool():
+                key = (command.reply, command.call.id)
+                assert key not in self.tools_run, "a tool runs twice"
+                assert command.reply not in self.drafts, "a tool runs in a draft"
+                turn = self.started[command.reply].turn
+                if key in self.effects:
+                    assert turn is None or turn in self.settled, "an effect before its turn settled"
+                self.tools_run.add(key)
+                self.wanted.append(key)
+            case cmd.TurnCommitted():
+                assert command.turn not in self.committed, "a turn is committed twice"
+                self.committed.add(command.turn)
+            case cmd.TurnSettled():
+                assert command.turn in self.committed
+                assert command.turn not in self.settled
+                self.settled.add(command.turn)
+            case cmd.TurnClosed():
+                assert command.turn in self.committed
+                assert command.turn not in self.closed, "a turn is closed twice"
+                self.closed[command.turn] = command.outcome
+            case cmd.SetTimer():
+                assert command.at >= self.now
+                self.timers[command.timer] = command.at
+            case cmd.CancelTimer():
+                self.timers.pop(command.timer, None)
+            case _:
+                pass
+
+    @invariant()
+    def tool_calls_are_paired(self) -> None:
+        messages = self.machine.messages()
+        at = 0
+        while at < len(messages):
+            message = messages[at]
+            at += 1
+            if isinstance(message, AssistantMessage):
+                assert message.text or message.tool_calls, "an empty assistant message (T12)"
+                for call in message.tool_calls:
+                    answer = messages[at]
+                    assert isinstance(answer, ToolMessage)
+                    assert answer.call_id == call.id
+                    at += 1
+            else:
+                assert isinstance(message, UserMessage), "a result without its call"
+
+    @invariant()
+    def nobody_starves(self) -> None:
+        """A committed turn is closed, or its reply lives, or its caller speaks on."""
+        if self.ended:
+            return
+        open_turns = self.committed - self.closed.keys()
+        answering = {self.started[reply].turn for reply in self.live if reply not in self.drafts}
+        assert open_turns <= answering, f"turns without a reply: {open_turns - answering}"
+
+    def teardown(self) -> None:
+        if not self.log:
+            return
+        if not self.ended:
+            self.send(ev.CallEnded("hangup"))
+        assert self.committed == self.closed.keys(), "a committed turn has no outcome"
+        assert not self.live, "replies alive after the end of the call"
+        again = TurnMachine(self.policy)
+        for now, event, commands in self.log:
+            assert again.handle(event, now) == commands, "T22: the same events, other commands"
+
+
+Walk.TestCase.settings = settings(
+    max_examples=WALKS,
+    stateful_step_count=STEPS,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+test_T22_random_walks_keep_every_invariant = Walk.TestCase
