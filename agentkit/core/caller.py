@@ -82,6 +82,8 @@ class Turn:
 
     started: float | None = None
     first_word: float | None = None
+    replies_before: int = 0
+    """The first reply id that was free when it started."""
     drafts: int = 0
     speech_end: float | None = None
     maybe_ended: float | None = None

@@ -208,6 +208,7 @@ class TurnMachine(Replying):
     def _start_turn(self, turn: Turn) -> None:
         """T17: hold playout at once. T11: the last turn does not settle meanwhile."""
         turn.started = self._now
+        turn.replies_before = self._next_reply
         if turn.first_word is None:
             turn.first_word = self._now - _USUAL_ONSET
         if self._closing is not None:
@@ -228,7 +229,7 @@ class TurnMachine(Replying):
             if HOLD in self._timers and self.caller.progress:
                 self._set(HOLD, self._now + self.policy.interruption.resume_after)
         else:
-            self._interrupt()
+            self._interrupt(turn)
 
     def _take_back(self, turn: Turn) -> bool:
         """T11: the caller went on before the answer was heard, so the two turns are one."""
@@ -262,10 +263,14 @@ class TurnMachine(Replying):
         nearly_over = nearly_over and current.made - heard < rules.answer_within
         return not nearly_over and not current.sentence_at(heard).endswith("?")
 
-    def _interrupt(self) -> None:
-        """T16: stop all that may be interrupted; the history keeps what was heard."""
+    def _interrupt(self, turn: Turn) -> None:
+        """T16: stop all that may be interrupted; the history keeps what was heard.
+
+        What the agent was told to say while the caller speaks only waits: it interrupts nobody,
+        and nobody interrupts it.
+        """
         for reply in self._floor.replies:
-            if reply.interruptible:
+            if reply.interruptible and (reply.playing or reply.id < turn.replies_before):
                 self._cut(reply, "interrupted")
         self._settle_now()
 

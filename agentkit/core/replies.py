@@ -104,6 +104,15 @@ class Reply:
         """Everything was said and heard."""
         return self.complete and self.voiced and self.heard >= self.made - 0.001
 
+    def keep_what_was_voiced(self) -> None:
+        """The voice gives no more: the text ends where its speech does."""
+        self.pieces = [piece for piece in self.pieces if piece.seconds > 0]
+        for piece in self.pieces:
+            if not piece.done:
+                piece.text = piece.text[: _characters(piece, piece.seconds)]
+                piece.done = True
+        self.speech_ended = True
+
     def heard_by(self, now: float, reach: float) -> float:
         """Seconds heard by ``now``: the last proof, and at most ``reach`` of playing since."""
         if not self.playing:

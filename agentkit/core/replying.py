@@ -258,7 +258,7 @@ class Replying:
             self._begin_again(reply)
         else:
             self._emit(ErrorRaised(reply.id, event.code, event.retryable))
-            self._give_up(reply)
+            self._give_up(reply, event.stage)
 
     def _begin_again(self, reply: Reply) -> None:
         again = self._start(
@@ -276,27 +276,26 @@ class Replying:
         if is_answer:
             self._answer = again
 
-    def _give_up(self, reply: Reply) -> None:
-        """What was made of it stands and is heard; the apology follows."""
-        turn = reply.turn
+    def _give_up(self, reply: Reply, stage: ev.FailedStage) -> None:
+        """What was made of it stands and is heard; the apology follows (T7)."""
         if reply.kind == "apology":
             self._cut(reply, "failed")
             self._closing = self._closing or "failed"
             self._hang_up()
             return
-        reply.pieces = [piece for piece in reply.pieces if piece.seconds > 0]
-        for piece in reply.pieces:
-            piece.done = True
-        if not reply.made:
+        if stage == "tts":
+            reply.keep_what_was_voiced()
+        if reply.pieces:
+            reply.text = "".join(piece.text for piece in reply.pieces)
+            reply.written, reply.waiting, reply.calls = True, [], []
+            self._feed(reply)
+            apology = self._start("apology")
+        else:
             self._drop(reply, "failed")
             self._emit(ReplyEnded(reply.id, reply.request, None, "", True))
-            apology = self._start("apology", turn=turn)
-            self._answer = apology if turn is not None else self._answer
-        else:
-            reply.text = "".join(piece.text for piece in reply.pieces)
-            reply.written = reply.speech_ended = True
-            reply.waiting, reply.calls = [], []
-            apology = self._start("apology")
+            apology = self._start("apology", turn=reply.turn)
+            if reply.turn is not None:
+                self._answer = apology
         self._floor.add(apology, first=True)
         self._check(reply)
 

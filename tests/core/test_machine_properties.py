@@ -372,4 +372,7 @@ Walk.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
-test_T22_random_walks_keep_every_invariant = Walk.TestCase
+
+
+class TestT22RandomWalksKeepEveryInvariant(Walk.TestCase):  # type: ignore[misc,valid-type]
+    pass
