@@ -1,1 +1,27 @@
-"""agentkit: turn-taking for voice agents, with replies drafted before the turn is over."""
+"""agentkit: turn-taking for voice agents, with replies drafted before the turn is over.
+
+    from agentkit import Agent, tool
+
+    class Receptionist(Agent):
+        instructions = "You answer the phone at Rosewood Clinic. Short sentences."
+        greeting = "Rosewood Clinic, how can I help?"
+"""
+
+from agentkit.agent import Agent
+from agentkit.core.policy import Interruption, Limits, Speculation
+from agentkit.session import CallInfo, Session, SpeechHandle, Turn
+from agentkit.tools import Call, tool
+
+__all__ = [
+    "Agent",
+    "Call",
+    "CallInfo",
+    "Interruption",
+    "Limits",
+    "Session",
+    "Speculation",
+    "SpeechHandle",
+    "Turn",
+    "tool",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,126 @@
+"""`Agent`: what a user subclasses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from agentkit.core.history import Message
+from agentkit.core.policy import Interruption, Limits, Policy, Speculation
+from agentkit.errors import UsageError
+from agentkit.session import Session, Turn
+from agentkit.tools import Tool, collect
+
+if TYPE_CHECKING:
+    from agentkit.core.commands import ErrorRaised, ReplyEnded
+    from agentkit.flux import FluxOptions
+    from agentkit.llm import LLM
+    from agentkit.tts import TTS
+    from agentkit.turns import TurnSource
+
+
+class Agent:
+    """A voice agent. Subclass it; one instance serves one call.
+
+    Class attributes say who it is; methods marked with `agentkit.tool` are what it can do; the
+    hooks below are called as the conversation goes on. All hooks are optional. None of them
+    delays the conversation, and an error in one is reported and ends only that hook.
+
+    Attributes:
+        instructions: the system prompt.
+        greeting: said when the call begins; None: silent until spoken to.
+        apology: said when all else failed; voiced at the start of the call. None: say nothing.
+        language: picks the word lists of turn-taking, e.g. ``en`` or ``es``.
+        llm: the model's name (``openai/gpt-4.1-mini``) or an `LLM`; None: what is set up.
+        tts: the voice's name (``openai/gpt-4o-mini-tts:alloy``) or a `TTS`; None likewise.
+        flux: options of the source of turns, or a `TurnSource`; None: the defaults.
+        speculation: how far replies are drafted ahead.
+        interruption: when the caller takes the floor.
+        limits: how long things may take.
+    """
+
+    instructions: str = "You are a friendly assistant on the phone. Answer in short sentences."
+    greeting: str | None = None
+    apology: str | None = "I am sorry, something went wrong here. Could you say that again, please?"
+    language: str = "en"
+    llm: str | LLM | None = None
+    tts: str | TTS | None = None
+    flux: FluxOptions | TurnSource | str | None = None
+    speculation: Speculation = Speculation()
+    interruption: Interruption = Interruption()
+    limits: Limits = Limits()
+
+    tools: ClassVar[dict[str, Tool]] = {}
+    """The tools of the class by name, in the order in which they are written."""
+
+    _session: Session | None = None
+
+    def __init_subclass__(cls) -> None:
+        """Collect the tools, so that a mistake in one is found when the class is written."""
+        super().__init_subclass__()
+        cls.tools = collect(cls)
+
+    @property
+    def session(self) -> Session:
+        """The conversation that this agent is in. Raises UsageError outside of one."""
+        if self._session is None:
+            raise UsageError("the agent is not in a conversation: run it with agentkit.Session")
+        return self._session
+
+    def policy(self) -> Policy:
+        """The settings of turn-taking, put together from the class attributes.
+
+        A late first token is asked for twice only where the brain is the default one: what a
+        brain of the user's own does after the commit has to happen once.
+        """
+        return Policy(
+            speculation=self.speculation,
+            interruption=self.interruption,
+            limits=self.limits,
+            hedge=type(self).reply is Agent.reply,
+            language=self.language,
+        )
+
+    # -------------------------------------------------------------------------- what it answers
+
+    def reply(self, turn: Turn) -> AsyncGenerator[str, None]:
+        """Yield the text of the reply to a turn, as it comes.
+
+        Override it whole to put another brain in place of the language model:
+        ``async def reply(self, turn): yield "..."``. It may run while the turn is a draft; one
+        task iterates it from first to last, and a discard cancels that task and closes the
+        generator. What shall happen only if the reply is heard belongs behind ``await
+        turn.committed()``; what cannot be undone, behind ``await turn.settled()`` (rule T24).
+        """
+        return self.session.generate(turn)
+
+    async def prepare(self, turn: Turn) -> Sequence[Message]:
+        """Look things up for the model before it answers. Runs in drafts: it may only read."""
+        return ()
+
+    def spoken(self, text: str) -> str:
+        """Rewrite a piece of text for the voice: markdown, numbers, names. Must be pure."""
+        return text
+
+    # ------------------------------------------------------------------------------------ hooks
+
+    async def on_start(self) -> None:
+        """The call has begun; the greeting is on its way."""
+
+    async def on_turn(self, turn: Turn) -> None:
+        """A turn has settled. Once for each, beside the reply, never delaying it."""
+
+    async def on_reply(self, reply: ReplyEnded) -> None:
+        """A reply was heard to its end."""
+
+    async def on_interrupted(self, reply: ReplyEnded) -> None:
+        """A reply was cut off; ``reply.heard`` is what the caller heard of it."""
+
+    async def on_dtmf(self, digits: str) -> None:
+        """The caller pressed keys."""
+
+    async def on_error(self, error: ErrorRaised | Exception) -> None:
+        """Something failed that is the caller's concern, or the agent's own code raised."""
+
+    async def on_end(self, reason: str) -> None:
+        """The call is over."""

@@ -1,0 +1,236 @@
+"""One reply being made: the task that writes it, the one that voices it, the tools it wants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, Protocol
+
+from agentkit.core.commands import StartReply
+from agentkit.core.events import (
+    Event,
+    ReplyDone,
+    ReplyFailed,
+    ReplyText,
+    SpeechMade,
+    ToolRequested,
+)
+from agentkit.core.history import ToolCall, ToolMessage
+from agentkit.errors import AgentkitError, BackendError
+from agentkit.llm.base import Usage
+from agentkit.session.audio import ReplyAudio
+from agentkit.session.handles import Turn
+from agentkit.tts.base import TTS, SpeechAudio, SpeechStream
+
+if TYPE_CHECKING:
+    from agentkit.audio.formats import AudioFormat
+    from agentkit.audio.resample import Converter
+
+current_run: ContextVar[ReplyRun | None] = ContextVar("agentkit_reply", default=None)
+"""The reply whose code is running, in the reply's own task and in the tools it asked for."""
+
+
+class Surroundings(Protocol):
+    """What a reply needs of its session."""
+
+    tts: TTS
+    output: AudioFormat
+    prepared: dict[str, bytes]
+
+    def post(self, event: Event) -> None:
+        """Take what happened."""
+
+    def made_audio(self, run: ReplyRun) -> None:
+        """More of the reply can be played."""
+
+    def spoken(self, text: str) -> str:
+        """The text as the voice shall read it."""
+
+    def has_effects(self, tool: str) -> bool:
+        """Whether the tool of that name does more than read."""
+
+    def failed_in_user_code(self, error: Exception) -> None:
+        """The user's own code raised."""
+
+
+class ReplyRun:
+    """A reply from `StartReply` to its end. All methods but `run_tools` return at once.
+
+    Args:
+        command: what was decided.
+        around: the session.
+        turn: the turn it answers, as the user's code sees it.
+        texts: gives the text, as it comes; iterated once, from first to last.
+    """
+
+    def __init__(
+        self,
+        command: StartReply,
+        around: Surroundings,
+        turn: Turn | None,
+        texts: Callable[[ReplyRun], AsyncIterator[str]],
+    ) -> None:
+        self.id = command.reply
+        self.kind = command.kind
+        self.request = command.request
+        self.turn = turn
+        self.audio = ReplyAudio(command.reply, around.output)
+        self.closed = False
+        self.usage = Usage()
+        self._around = around
+        self._texts = texts
+        self._writer: asyncio.Task[None] | None = None
+        self._voice: asyncio.Task[None] | None = None
+        self._stream: SpeechStream | None = None
+        self._whole = 0
+        self._results: dict[str, asyncio.Future[str]] = {}
+        if not command.draft:
+            self.commit()
+
+    # -------------------------------------------------------------------------------- its life
+
+    def start(self, tasks: asyncio.TaskGroup, context: Context) -> None:
+        """Begin to write, in a context of its own, in which it is the current reply."""
+        context.run(current_run.set, self)
+        self._tasks = tasks
+        self._writer = tasks.create_task(
+            self._write(), name=f"reply {self.id}: text", context=context
+        )
+
+    def commit(self) -> None:
+        """It is the reply now."""
+        if self.turn is not None:
+            self.turn._committed.set()
+
+    def park(self) -> None:
+        """Its text is complete; keep what was voiced as whole pieces, close the rest."""
+        if self._voice is not None and not self._voice.done():
+            self._voice.cancel()
+        self._stream = None
+        self.audio.truncate(self._whole)
+
+    def close(self) -> None:
+        """Cancel what is still open; streams are closed on the wire by their tasks."""
+        self.closed = True
+        for task in (self._writer, self._voice):
+            if task is not None and not task.done():
+                task.cancel()
+
+    def spend(self, usage: Usage) -> None:
+        """A request to the model has cost this much."""
+        self.usage = Usage(
+            self.usage.input + usage.input,
+            self.usage.output + usage.output,
+            self.usage.cached + usage.cached,
+        )
+
+    @property
+    def writing(self) -> bool:
+        """Its text is not complete."""
+        return self._writer is not None and not self._writer.done()
+
+    # --------------------------------------------------------------------------------- writing
+
+    async def _write(self) -> None:
+        post = self._around.post
+        try:
+            texts = self._texts(self)
+            async with aclosing(texts):  # type: ignore[type-var]
+                async for text in texts:
+                    post(ReplyText(self.id, text))
+        except BackendError as error:
+            post(ReplyFailed(self.id, "llm", f"{error.code}.{error.failure}", error.retryable))
+        except AgentkitError as error:
+            self._around.failed_in_user_code(error)
+            post(ReplyFailed(self.id, "llm", error.code, False))
+        except Exception as error:
+            self._around.failed_in_user_code(error)
+            post(ReplyFailed(self.id, "llm", type(error).__name__, False))
+        else:
+            post(ReplyDone(self.id))
+
+    async def run_tools(self, calls: Sequence[ToolCall]) -> list[ToolMessage]:
+        """Ask for tools and wait for their results, in the order of the calls.
+
+        In a draft this waits for the commit; tools with effects wait until the turn has settled.
+        Cancelling stops the waiting; tools that have begun run on.
+        """
+        loop = asyncio.get_running_loop()
+        waiting = {call.id: loop.create_future() for call in calls}
+        self._results.update(waiting)
+        effects = frozenset(call.id for call in calls if self._around.has_effects(call.name))
+        self._around.post(ToolRequested(self.id, tuple(calls), effects))
+        return [ToolMessage(call.id, call.name, await waiting[call.id]) for call in calls]
+
+    def tool_returned(self, call_id: str, text: str) -> None:
+        """A tool that this reply waits for has come back."""
+        future = self._results.pop(call_id, None)
+        if future is not None and not future.done():
+            future.set_result(text)
+
+    # -------------------------------------------------------------------------------- speaking
+
+    def speak(self, piece: int, text: str) -> None:
+        """Give the voice a piece of text."""
+        spoken = self._around.spoken(text).strip()
+        ready = self._around.prepared.get(spoken) if self.kind == "apology" else None
+        if ready is not None and self._stream is None:
+            self._made(piece, ready, end=True)
+            return
+        if self._stream is None:
+            self._stream = self._around.tts.open()
+            self._voice = self._tasks.create_task(
+                self._listen(self._stream, piece), name=f"reply {self.id}: voice"
+            )
+        if spoken:
+            self._stream.push(spoken)
+        self._stream.flush()
+
+    def end_speech(self) -> None:
+        """The voice has had everything."""
+        if self._stream is not None:
+            self._stream.end()
+
+    async def _listen(self, stream: SpeechStream, piece: int) -> None:
+        convert = self._converter()
+        try:
+            async for event in stream:
+                if isinstance(event, SpeechAudio):
+                    data = convert.convert(event.data) if convert else event.data
+                    self._made(piece, data, event)
+                    await self.audio.room()
+                else:
+                    self._made(piece, convert.flush() if convert else b"", end=True)
+                    piece += 1
+        except BackendError as error:
+            code = f"{error.code}.{error.failure}"
+            self._around.post(ReplyFailed(self.id, "tts", code, error.retryable))
+        except Exception as error:
+            self._around.failed_in_user_code(error)
+            self._around.post(ReplyFailed(self.id, "tts", type(error).__name__, False))
+        finally:
+            await stream.cancel()
+
+    def _made(
+        self, piece: int, data: bytes, event: SpeechAudio | None = None, *, end: bool = False
+    ) -> None:
+        if not data and not end:
+            return
+        self.audio.append(data)
+        if end:
+            self._whole = self.audio.size
+        seconds = self.audio.format.seconds(len(data))
+        words = event.words if event else ()
+        self._around.post(SpeechMade(self.id, piece, seconds, words, end))
+        if data:
+            self._around.made_audio(self)
+
+    def _converter(self) -> Converter | None:
+        voice, far = self._around.tts.format, self._around.output
+        if voice == far:
+            return None
+        from agentkit.audio.resample import Converter
+
+        return Converter(voice, far)

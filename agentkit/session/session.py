@@ -1,0 +1,443 @@
+"""`Session`: carries out what the turn machine decides.
+
+All that happens comes in through `Session.post`, one event at a time. Each is handed to the machine
+and its commands are carried out before the next is looked at, with no ``await`` between: nothing
+can change between an event and what follows from it. What takes time runs in tasks of one group,
+each with an owner, and comes back as an event that carries the id of what it belongs to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Self
+
+import structlog
+
+from agentkit.core import commands as cmd
+from agentkit.core import events as ev
+from agentkit.core.history import ToolCall
+from agentkit.core.machine import TurnMachine
+from agentkit.errors import TransportError, UsageError
+from agentkit.session.brain import generate
+from agentkit.session.handles import CallInfo, Turn
+from agentkit.session.player import Player
+from agentkit.session.prepare import Prepared
+from agentkit.session.runs import ReplyRun, current_run
+from agentkit.session.verbs import Verbs
+from agentkit.tools import ToolResult
+
+if TYPE_CHECKING:
+    from agentkit.agent import Agent
+    from agentkit.audio.formats import AudioFormat
+    from agentkit.llm.base import LLM
+    from agentkit.transports.base import Transport
+    from agentkit.tts.base import TTS
+    from agentkit.turns import TurnSource
+
+log = structlog.get_logger(__name__)
+
+Observer = Callable[[float, ev.Event, Sequence[cmd.Command]], None]
+"""Told of each event and the commands that followed, after they were carried out."""
+
+HOOK_GRACE = 5.0
+"""Seconds that hooks have left when the call is over."""
+
+
+class Session(Verbs):
+    """One conversation.
+
+    ``async with Session(agent, transport, source=..., llm=..., tts=...) as session`` opens what it
+    needs, ``await session.run()`` holds the conversation until the call is over.
+
+    Args:
+        agent: one instance for this call.
+        transport: the caller.
+        source: listens to the caller.
+        llm: the language model; shared between calls.
+        tts: the voice; shared between calls.
+        observers: told of everything that happens; must not block. One that raises is dropped.
+        call: who calls whom.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        transport: Transport,
+        *,
+        source: TurnSource,
+        llm: LLM,
+        tts: TTS,
+        observers: Sequence[Observer] = (),
+        call: CallInfo | None = None,
+    ) -> None:
+        super().__init__()
+        self.agent = agent
+        self.transport = transport
+        self.llm = llm
+        self.tts = tts
+        self.call = call or CallInfo(id="local")
+        self.policy = agent.policy()
+        self.machine = TurnMachine(self.policy)
+        self.prepared: dict[str, bytes] = {}
+        self.output: AudioFormat = tts.format
+        self._source = source
+        self._observers = list(observers)
+        self._inbox: deque[ev.Event] = deque()
+        self._handling = False
+        self._crash: BaseException | None = None
+        self._runs: dict[int, ReplyRun] = {}
+        self._turns: dict[int, Turn] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._hooks: set[asyncio.Task[None]] = set()
+        self._context = copy_context()
+        self._reason = ""
+        self._execute: dict[type, Callable[[Any], None]] = {
+            cmd.StartReply: self._start_reply,
+            cmd.Commit: self._commit,
+            cmd.Discard: self._discard,
+            cmd.Park: lambda c: self._runs[c.reply].park(),
+            cmd.Speak: lambda c: self._runs[c.reply].speak(c.piece, c.text),
+            cmd.EndSpeech: lambda c: self._runs[c.reply].end_speech(),
+            cmd.RunTool: self._run_tool,
+            cmd.Play: lambda c: self._player.play(self._runs[c.reply].audio, c.epoch, c.offset),
+            cmd.ClearPlayout: lambda c: self._player.clear(c.epoch),
+            cmd.Reconnect: lambda c: self._source.reconnect(c.reason),
+            cmd.SetTimer: self._set_timer,
+            cmd.CancelTimer: self._cancel_timer,
+            cmd.HangUp: self._hang_up,
+            cmd.TurnCommitted: self._turn_committed,
+            cmd.TurnSettled: self._turn_settled,
+            cmd.TurnClosed: self._turn_closed,
+            cmd.ReplyEnded: self._reply_ended,
+            cmd.ErrorRaised: lambda c: self._hook(self.agent.on_error(c), "on_error"),
+            cmd.BackchannelHeard: _told_to_observers,
+            cmd.Oddity: _told_to_observers,
+        }
+
+    # ------------------------------------------------------------------------------- its life
+
+    async def __aenter__(self) -> Self:
+        """Take the agent, and warm up the model and the voice."""
+        if self.agent._session is not None:
+            raise UsageError("this agent instance is in a call already: make one for each call")
+        self._loop = asyncio.get_running_loop()
+        self.agent._session = self
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.llm.warm(), name="warm the model")
+            tasks.create_task(self.tts.warm(), name="warm the voice")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of the agent, the source and the transport."""
+        self.agent._session = None
+        await self._source.aclose()
+        await self.transport.aclose()
+
+    async def run(self) -> str:
+        """Hold the conversation; return why it ended.
+
+        Tools with effects that have begun run on to their timeout also when the call is over or
+        this is cancelled (rule T19); a second cancellation stops them.
+
+        Raises:
+            TransportError: the caller could not be reached at all.
+        """
+        await self.transport.connect()
+        self.output = self.transport.output
+        self._player = Player(self.transport, self.post)
+        cancelled: asyncio.CancelledError | None = None
+        async with asyncio.TaskGroup() as effects:
+            self._effects = effects
+            try:
+                await self._talk()
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self.post(ev.CallEnded("cancelled"))
+            finally:
+                self._stop_timers()
+        if cancelled is not None:
+            raise cancelled
+        await self._finish_hooks()
+        return self._reason
+
+    async def _talk(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                self._crashed: asyncio.Future[None] = self._loop.create_future()
+                listening = tasks.create_task(self._listen(), name="source of turns")
+                guard = tasks.create_task(self._guard_against_crashes(), name="crash guard")
+                self._begin()
+                try:
+                    self._reason = await self.transport.run(self)
+                except TransportError as error:
+                    log.warning("transport failed", error=str(error))
+                    self._reason = "transport failed"
+                self.post(ev.CallEnded(self._reason))
+                self._player.stop()
+                await self._source.aclose()
+                listening.cancel()
+                guard.cancel()
+        except BaseExceptionGroup:
+            if self._crash is not None:
+                raise self._crash from None
+            raise
+
+    def _begin(self) -> None:
+        self.post(ev.CallStarted())
+        if self.agent.greeting:
+            self.say(self.agent.greeting)
+        prepare = Prepared(self.agent, self.tts, self.output, self.policy)
+        self._tasks.create_task(prepare.voice_apology(self.prepared), name="voice the apology")
+        self._hook(self.agent.on_start(), "on_start")
+
+    async def _listen(self) -> None:
+        await self._source.run(self.transport.input, self.post, self._loop.time)
+
+    async def _guard_against_crashes(self) -> None:
+        await self._crashed
+
+    async def _finish_hooks(self) -> None:
+        self._hook(self.agent.on_end(self._reason), "on_end")
+        _, late = await asyncio.wait(self._hooks, timeout=HOOK_GRACE)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+    # ------------------------------------------------------------------- events in, commands out
+
+    def post(self, event: ev.Event) -> None:
+        """Take what happened, at once or, from inside a command, right after it."""
+        self._inbox.append(event)
+        if self._handling or self._crash is not None:
+            return
+        self._handling = True
+        try:
+            while self._inbox:
+                self._handle(self._inbox.popleft())
+        except Exception as error:
+            self._crash = error
+            if not self._crashed.done():
+                self._crashed.set_exception(error)
+        finally:
+            self._handling = False
+
+    def _handle(self, event: ev.Event) -> None:
+        now = self._loop.time()
+        commands = self.machine.handle(event, now)
+        for command in commands:
+            self._execute[type(command)](command)
+        for observer in tuple(self._observers):
+            try:
+                observer(now, event, commands)
+            except Exception:
+                log.exception("an observer raised and is dropped", observer=repr(observer))
+                self._observers.remove(observer)
+
+    def _start_reply(self, command: cmd.StartReply) -> None:
+        turn = None
+        if command.turn is not None and command.kind == "answer":
+            turn = self._turn_for(command)
+        run = ReplyRun(command, self, turn, self._texts)
+        self._runs[command.reply] = run
+        if turn is not None and not command.draft:
+            self._turns[turn.id] = turn
+        run.start(self._tasks, self._context.copy())
+
+    def _turn_for(self, command: cmd.StartReply) -> Turn:
+        """The turn as the agent sees it: each draft has its own, later attempts share one."""
+        assert command.turn is not None  # noqa: S101
+        if not command.draft and command.turn in self._turns:
+            return self._turns[command.turn]
+        heard = self.machine.caller.turn
+        words, languages = (heard.word_list, heard.languages) if heard else ((), ())
+        return Turn(command.turn, self.machine.words_of(command.reply), words, languages)
+
+    def _texts(self, run: ReplyRun) -> AsyncIterator[str]:
+        if run.kind == "answer" and run.turn is not None:
+            return self.agent.reply(run.turn)
+        if run.kind == "apology":
+            return _one(self.agent.apology or "")
+        if run.request in self._asked:
+            return self.generate(None, instructions=self._asked.pop(run.request))
+        text = self._says.pop(run.request, "") if run.request is not None else ""
+        return _one(text) if isinstance(text, str) else text
+
+    def _commit(self, command: cmd.Commit) -> None:
+        run = self._runs[command.reply]
+        if run.turn is not None:
+            self._turns[run.turn.id] = run.turn
+        run.commit()
+
+    def _discard(self, command: cmd.Discard) -> None:
+        run = self._runs.pop(command.reply)
+        if run.writing and not self.machine.ended:
+            self._tasks.create_task(self.llm.warm(), name="warm the model")
+        run.close()
+
+    def _set_timer(self, command: cmd.SetTimer) -> None:
+        self._cancel_timer(command)
+        self._timers[command.timer] = self._loop.call_at(
+            command.at, self.post, ev.TimerFired(command.timer)
+        )
+
+    def _cancel_timer(self, command: cmd.SetTimer | cmd.CancelTimer) -> None:
+        if timer := self._timers.pop(command.timer, None):
+            timer.cancel()
+
+    def _stop_timers(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _hang_up(self, _command: cmd.HangUp) -> None:
+        self._tasks.create_task(self.transport.hang_up(), name="hang up")
+
+    def _turn_committed(self, command: cmd.TurnCommitted) -> None:
+        if turn := self._turns.get(command.turn):
+            turn.text = command.text
+
+    def _turn_settled(self, command: cmd.TurnSettled) -> None:
+        if turn := self._turns.pop(command.turn, None):
+            turn._settled.set()
+            self._hook(self.agent.on_turn(turn), "on_turn")
+
+    def _turn_closed(self, command: cmd.TurnClosed) -> None:
+        if command.outcome == "merged":
+            self._turns.pop(command.turn, None)
+
+    def _reply_ended(self, command: cmd.ReplyEnded) -> None:
+        if run := self._runs.pop(command.reply, None):
+            run.close()
+        if command.request is not None and (handle := self._handles.pop(command.request, None)):
+            handle._end(command.heard, command.interrupted)
+        if command.interrupted:
+            self._hook(self.agent.on_interrupted(command), "on_interrupted")
+        else:
+            self._hook(self.agent.on_reply(command), "on_reply")
+
+    # ----------------------------------------------------------------------------------- tools
+
+    def _run_tool(self, command: cmd.RunTool) -> None:
+        run = self._runs.get(command.reply)
+        self._effects.create_task(self._tool(run, command), name=f"tool {command.call.name}")
+
+    async def _tool(self, run: ReplyRun | None, command: cmd.RunTool) -> None:
+        """Run a tool to its end or its timeout, whatever becomes of the reply (rule T19)."""
+        current_run.set(run)
+        result = await self._call_tool(command.call)
+        if result.error is not None:
+            self._hook_error(result.error)
+        self.post(ev.ToolReturned(command.reply, command.call.id, result.text))
+        if run is not None:
+            run.tool_returned(command.call.id, result.text)
+
+    async def _call_tool(self, call: ToolCall) -> ToolResult:
+        tool = self.agent.tools.get(call.name)
+        if tool is None:
+            known = ", ".join(self.agent.tools) or "none"
+            return ToolResult(f"There is no tool called {call.name}. Known tools: {known}.")
+        return await tool.run(self.agent, call)
+
+    def has_effects(self, tool: str) -> bool:
+        """Whether the tool of that name does more than read."""
+        found = self.agent.tools.get(tool)
+        return found is not None and not found.read_only
+
+    # ----------------------------------------------------------------- what replies ask of it
+
+    def made_audio(self, run: ReplyRun) -> None:
+        """More of a reply can be played."""
+        if run.id in self._runs:
+            self._player.pump()
+
+    def spoken(self, text: str) -> str:
+        """The text as the voice shall read it."""
+        return self.agent.spoken(text)
+
+    def failed_in_user_code(self, error: Exception) -> None:
+        """The agent's own code raised: tell it, and say so in the log."""
+        log.error("the agent's code raised", exc_info=error)
+        self._hook_error(error)
+
+    def _hook_error(self, error: BaseException) -> None:
+        if isinstance(error, Exception):
+            self._hook(self.agent.on_error(error), "on_error")
+
+    def _hook(self, hook: Coroutine[Any, Any, None], name: str) -> None:
+        """Run one of the agent's hooks beside the conversation."""
+        task = self._loop.create_task(
+            self._run_hook(hook, name), name=f"hook {name}", context=self._context.copy()
+        )
+        self._hooks.add(task)
+        task.add_done_callback(self._hooks.discard)
+
+    async def _run_hook(self, hook: Coroutine[Any, Any, None], name: str) -> None:
+        try:
+            await hook
+        except Exception:
+            log.exception("a hook raised", hook=name)
+
+    # ----------------------------------------------------------- the transport's side (its sink)
+
+    def audio(self, data: bytes) -> None:
+        """The caller's audio; silence while muted, since the source's clock is its audio."""
+        if self._muted:
+            form = self.transport.input
+            data = form.silence(form.seconds(len(data)))
+        self._source.feed(data)
+
+    def marked(self, name: str) -> None:
+        """The far end has come to a mark."""
+        self._player.marked(name)
+
+    def dtmf(self, digit: str) -> None:
+        """The caller pressed a key."""
+        self._hook(self.agent.on_dtmf(digit), "on_dtmf")
+
+    # ------------------------------------------------------------------------ the default brain
+
+    async def generate(
+        self, turn: Turn | None, *, instructions: str = ""
+    ) -> AsyncGenerator[str, None]:
+        """Yield the language model's answer, tools included: what `Agent.reply` does by default.
+
+        Args:
+            turn: the turn to answer; None to speak from the history alone.
+            instructions: added to the agent's own.
+
+        Raises:
+            UsageError: outside a reply.
+            LLMError: the model failed.
+        """
+        run = current_run.get()
+        if run is None:
+            raise UsageError("session.generate() works inside Agent.reply() only")
+        messages = self.machine.prompt(run.id)
+        looked_up = await self.agent.prepare(turn) if turn is not None else ()
+        parts = [part for part in (self.agent.instructions, instructions) if part]
+        texts = generate(
+            run,
+            self.llm,
+            instructions="\n\n".join(parts),
+            messages=messages,
+            looked_up=looked_up,
+            tools=[tool.spec for tool in self.agent.tools.values()],
+            draft=turn is not None and turn.is_draft,
+        )
+        try:
+            async for text in texts:
+                yield text
+        finally:
+            await texts.aclose()
+
+
+def _told_to_observers(_command: object) -> None:
+    """Observers are told of every command; nothing else follows from this one."""
+
+
+async def _one(text: str) -> AsyncGenerator[str, None]:
+    yield text
