@@ -1,10 +1,10 @@
 """agentkit: turn-taking for voice agents, with replies drafted before the turn is over.
 
-    from agentkit import Agent, tool
+from agentkit import Agent, tool
 
-    class Receptionist(Agent):
-        instructions = "You answer the phone at Rosewood Clinic. Short sentences."
-        greeting = "Rosewood Clinic, how can I help?"
+class Receptionist(Agent):
+    instructions = "You answer the phone at Rosewood Clinic. Short sentences."
+    greeting = "Rosewood Clinic, how can I help?"
 """
 
 from agentkit.agent import Agent

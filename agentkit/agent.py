@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from agentkit.core.history import Message
 from agentkit.core.policy import Interruption, Limits, Policy, Speculation
@@ -50,7 +50,7 @@ class Agent:
     interruption: Interruption = Interruption()
     limits: Limits = Limits()
 
-    tools: ClassVar[dict[str, Tool]] = {}
+    tools: ClassVar[dict[str, Tool[Any]]] = {}
     """The tools of the class by name, in the order in which they are written."""
 
     _session: Session | None = None

@@ -37,10 +37,17 @@ def client_of(server: ScriptedOpenAI, spares: int = 1) -> httpx2.AsyncClient:
     )
 
 
-async def warm(client: httpx2.AsyncClient) -> None:
+async def warm(client: httpx2.AsyncClient, server: ScriptedOpenAI, spares: int = 1) -> None:
+    """Make spares ready, and let the server see them."""
     transport = client._transport
     assert isinstance(transport, _connections.SpareTransport)
     await transport.warm()
+    await server.until(lambda: server.open_connections >= spares)
+
+
+async def drop(server: ScriptedOpenAI) -> None:
+    server.drop_connections()
+    await server.until(lambda: server.open_connections == 0)
 
 
 async def get(client: httpx2.AsyncClient) -> int:
@@ -59,8 +66,8 @@ async def test_first_request_opens_its_own_connection_and_a_spare(
 async def test_warm_opens_spares_and_no_more(
     server: ScriptedOpenAI, client: httpx2.AsyncClient
 ) -> None:
-    await warm(client)
-    await warm(client)
+    await warm(client, server)
+    await warm(client, server)
     assert server.connections == 1
     await get(client)
     await server.until(lambda: server.connections == 2)
@@ -70,9 +77,8 @@ async def test_warm_opens_spares_and_no_more(
 async def test_spare_that_the_server_closed_is_not_used(
     server: ScriptedOpenAI, client: httpx2.AsyncClient
 ) -> None:
-    await warm(client)
-    server.drop_connections()
-    await server.until(lambda: server.open_connections == 0)
+    await warm(client, server)
+    await drop(server)
     assert await get(client) == 200
 
 
@@ -81,20 +87,19 @@ async def test_idle_connection_that_the_server_closed_is_not_used(
 ) -> None:
     for _ in range(5):
         assert await get(client) == 200
-        server.drop_connections()
-        await server.until(lambda: server.open_connections == 0)
+        await server.until(lambda: server.open_connections >= 2)
+        await drop(server)
 
 
 async def test_lost_spare_is_replaced_while_in_use(
     server: ScriptedOpenAI, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_connections, "_TOO_SHORT", 0.0)
-    await warm(client)
+    await warm(client, server)
     server.drop_connections()
     await server.until(lambda: server.connections == 2 and server.open_connections == 1)
     monkeypatch.setattr(_connections, "_IN_USE", 0.0)
-    server.drop_connections()
-    await server.until(lambda: server.open_connections == 0)
+    await drop(server)
     assert await get(client) == 200
     assert server.requests[0].connection == 2
 
@@ -102,7 +107,7 @@ async def test_lost_spare_is_replaced_while_in_use(
 async def test_server_that_closes_spares_at_once_is_left_in_peace(
     server: ScriptedOpenAI, client: httpx2.AsyncClient
 ) -> None:
-    await warm(client)
+    await warm(client, server)
     server.drop_connections()
     await server.until(lambda: server.open_connections == 0)
     for _ in range(10):
@@ -112,24 +117,20 @@ async def test_server_that_closes_spares_at_once_is_left_in_peace(
 
 async def test_more_are_kept_where_one_was_not_enough(server: ScriptedOpenAI) -> None:
     async with client_of(server) as client:
-        await warm(client)
+        await warm(client, server)
+        assert server.open_connections == 1
         await asyncio.gather(*(get(client) for _ in range(4)))
-        before = server.connections
-        await warm(client)
-        server.drop_connections()
-        await server.until(lambda: server.open_connections == 0)
-        await warm(client)
-        assert server.connections - before >= 2
+        await warm(client, server)
+        await drop(server)
+        await warm(client, server, spares=2)
 
 
 async def test_never_more_than_the_bound(server: ScriptedOpenAI) -> None:
     async with client_of(server) as client:
-        await warm(client)
+        await warm(client, server)
         await asyncio.gather(*(get(client) for _ in range(40)))
-        server.drop_connections()
-        await server.until(lambda: server.open_connections == 0)
-        await warm(client)
-        assert server.open_connections <= 8
+        await warm(client, server, spares=48)
+        assert server.open_connections == 40 + 8
 
 
 async def test_connection_of_a_request_given_up_while_connecting_is_the_next_ones(
@@ -137,9 +138,7 @@ async def test_connection_of_a_request_given_up_while_connecting_is_the_next_one
 ) -> None:
     async with client_of(server, spares=0) as client:
         request = asyncio.create_task(get(client))
-        await asyncio.sleep(0)
-        while not server.connections:
-            await asyncio.sleep(0)
+        await server.until(lambda: server.connections == 1)
         request.cancel()
         await asyncio.wait([request])
         given_up = server.connections
@@ -181,7 +180,7 @@ async def test_closing_while_a_request_connects(
 
 async def test_nobody_listens(server: ScriptedOpenAI, client: httpx2.AsyncClient) -> None:
     await server.aclose()
-    await warm(client)
+    await warm(client, server, spares=0)
     for _ in range(2):
         with pytest.raises(httpx2.ConnectError, match="ConnectionRefusedError"):
             await get(client)
@@ -329,7 +328,7 @@ async def test_T3_spare_has_its_tls_handshake_behind_it(server_tls: ssl.SSLConte
         endpoint = endpoint_of(server)
         await endpoint.warm()
         # The server counts a TLS connection when the handshake is done.
-        assert server.accepted == 1
+        await server.until(lambda: server.accepted == 1)
         assert await speak(endpoint) == 5760
         assert await speak(endpoint) == 5760
         assert [request.connection for request in server.requests] == [0, 0]

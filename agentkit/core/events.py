@@ -173,11 +173,13 @@ class ToolRequested:
         reply: which one.
         calls: what the model asked for.
         effects: ids of the calls whose tools have effects; the others only read.
+        at_once: ids of those with effects that do not wait until the turn has settled.
     """
 
     reply: int
     calls: tuple[ToolCall, ...]
     effects: frozenset[str]
+    at_once: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ class Reply:
 
     calls: list[ToolCall] = field(default_factory=list)
     effects: frozenset[str] = frozenset()
+    at_once: frozenset[str] = frozenset()
     begun: set[str] = field(default_factory=set)
     running: set[str] = field(default_factory=set)
 

@@ -308,6 +308,7 @@ class Replying:
         reply.waiting += reply.segmenter.finish()
         reply.calls += event.calls
         reply.effects |= event.effects
+        reply.at_once |= event.at_once
         if self._answer is reply:
             self._cancel(FIRST_TEXT)
         self._feed(reply)
@@ -320,7 +321,7 @@ class Replying:
         turn = self._turns.get(reply.turn) if reply.turn is not None else None
         settled = turn is None or turn.settled
         for call in list(reply.calls):
-            if call.id not in reply.effects or settled:
+            if settled or call.id not in reply.effects or call.id in reply.at_once:
                 reply.calls.remove(call)
                 self._run_tool(reply, call)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agentkit.core.commands import StartReply
 from agentkit.core.events import (
@@ -22,6 +22,7 @@ from agentkit.errors import AgentkitError, BackendError
 from agentkit.llm.base import Usage
 from agentkit.session.audio import ReplyAudio
 from agentkit.session.handles import Turn
+from agentkit.tools import Tool
 from agentkit.tts.base import TTS, SpeechAudio, SpeechStream
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class Surroundings(Protocol):
     def spoken(self, text: str) -> str:
         """The text as the voice shall read it."""
 
-    def has_effects(self, tool: str) -> bool:
-        """Whether the tool of that name does more than read."""
+    def tool(self, name: str) -> Tool[Any] | None:
+        """The agent's tool of that name, if there is one."""
 
     def failed_in_user_code(self, error: Exception) -> None:
         """The user's own code raised."""
@@ -160,8 +161,10 @@ class ReplyRun:
         loop = asyncio.get_running_loop()
         waiting = {call.id: loop.create_future() for call in calls}
         self._results.update(waiting)
-        effects = frozenset(call.id for call in calls if self._around.has_effects(call.name))
-        self._around.post(ToolRequested(self.id, tuple(calls), effects))
+        tools = {call.id: self._around.tool(call.name) for call in calls}
+        effects = frozenset(key for key, tool in tools.items() if tool and not tool.read_only)
+        at_once = frozenset(key for key, tool in tools.items() if tool and tool.settle == 0)
+        self._around.post(ToolRequested(self.id, tuple(calls), effects, effects & at_once))
         return [ToolMessage(call.id, call.name, await waiting[call.id]) for call in calls]
 
     def tool_returned(self, call_id: str, text: str) -> None:

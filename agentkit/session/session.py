@@ -27,7 +27,7 @@ from agentkit.session.player import Player
 from agentkit.session.prepare import Prepared
 from agentkit.session.runs import ReplyRun, current_run
 from agentkit.session.verbs import Verbs
-from agentkit.tools import ToolResult
+from agentkit.tools import Tool, ToolResult
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
@@ -342,10 +342,9 @@ class Session(Verbs):
             return ToolResult(f"There is no tool called {call.name}. Known tools: {known}.")
         return await tool.run(self.agent, call)
 
-    def has_effects(self, tool: str) -> bool:
-        """Whether the tool of that name does more than read."""
-        found = self.agent.tools.get(tool)
-        return found is not None and not found.read_only
+    def tool(self, name: str) -> Tool[Any] | None:
+        """The agent's tool of that name, if there is one."""
+        return self.agent.tools.get(name)
 
     # ----------------------------------------------------------------- what replies ask of it
 

@@ -1,0 +1,79 @@
+"""The public names and signatures, against a snapshot that shows every change in review.
+
+Write it anew with ``python tests/test_public_api.py``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+
+import pytest
+
+SNAPSHOT = Path(__file__).parent / "public_api.txt"
+MODULES = [
+    "agentkit",
+    "agentkit.audio",
+    "agentkit.flux",
+    "agentkit.llm",
+    "agentkit.observe",
+    "agentkit.session",
+    "agentkit.testing",
+    "agentkit.transports",
+    "agentkit.tts",
+]
+
+
+def describe() -> str:
+    lines = []
+    for module_name in MODULES:
+        module = importlib.import_module(module_name)
+        lines.append(f"# {module_name}")
+        for name in sorted(getattr(module, "__all__", ())):
+            lines += _describe(name, getattr(module, name))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _describe(name: str, value: object) -> list[str]:
+    if not inspect.isclass(value):
+        return [f"{name}{_signature(value)}"]
+    lines = [f"class {name}{_signature(value)}"]
+    for member, found in sorted(vars(value).items()):
+        if member.startswith("_"):
+            continue
+        plain = found.__func__ if isinstance(found, classmethod | staticmethod) else found
+        if inspect.isfunction(plain):
+            lines.append(f"    {member}{_signature(plain)}")
+        elif isinstance(found, property):
+            lines.append(f"    {member}: property")
+    return lines
+
+
+def _signature(value: object) -> str:
+    if not callable(value):
+        return ""
+    try:
+        return str(inspect.signature(value))
+    except (TypeError, ValueError):
+        return "(...)"
+
+
+def test_the_public_interface_is_as_recorded() -> None:
+    assert describe() == SNAPSHOT.read_text(), (
+        "the public interface changed: if that is meant, run `python tests/test_public_api.py` "
+        "and say it in CHANGELOG.md"
+    )
+
+
+@pytest.mark.parametrize("module_name", MODULES)
+def test_exported_names_are_sorted_and_exist(module_name: str) -> None:
+    module = importlib.import_module(module_name)
+    names = list(getattr(module, "__all__", ()))
+    assert names == sorted(names)
+    assert all(hasattr(module, name) for name in names)
+
+
+if __name__ == "__main__":
+    SNAPSHOT.write_text(describe())
