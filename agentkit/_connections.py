@@ -19,7 +19,7 @@ import httpcore2
 import httpx2
 import structlog
 
-from agentkit._sockets import Wire, connect
+from agentkit._sockets import StaleConnection, Wire, connect
 
 log = structlog.get_logger(__name__)
 
@@ -62,8 +62,10 @@ class _Opener:
         Raises:
             httpcore2.ConnectError, httpcore2.ConnectTimeout: it could not be opened.
         """
+        if self._closed:
+            raise httpcore2.ConnectError("closed")
         loop = asyncio.get_running_loop()
-        self._last_use = loop.time()
+        asked = self._last_use = loop.time()
         while self._ready:
             wire = self._ready.pop()
             wire.on_end = None
@@ -76,7 +78,7 @@ class _Opener:
         self._waiting.append(waiter)
         self._open()
         try:
-            return await waiter
+            wire = await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self._give(waiter.result())
@@ -84,6 +86,8 @@ class _Opener:
         finally:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
+        wire.fresh = wire.opened >= asked
+        return wire
 
     async def warm(self) -> None:
         """Open what is missing, and wait until it is open or has failed. Safe to cancel."""
@@ -199,19 +203,26 @@ class SpareTransport(httpx2.AsyncBaseTransport):
         )
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send the request; once more if the connection turned out to be dead already.
+
+        That happens when the server closes an idle connection while the request is on its way
+        (RFC 9112, section 9.3.1). Nothing else is tried again here.
+        """
         url = request.url
+        sent = httpcore2.Request(
+            method=request.method,
+            url=httpcore2.URL(
+                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+            ),
+            headers=request.headers.raw,
+            content=cast("AsyncIterator[bytes]", request.stream),
+            extensions=request.extensions,
+        )
         with _httpx_errors():
-            response = await self._pool.handle_async_request(
-                httpcore2.Request(
-                    method=request.method,
-                    url=httpcore2.URL(
-                        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-                    ),
-                    headers=request.headers.raw,
-                    content=cast("AsyncIterator[bytes]", request.stream),
-                    extensions=request.extensions,
-                )
-            )
+            try:
+                response = await self._pool.handle_async_request(sent)
+            except StaleConnection:
+                response = await self._pool.handle_async_request(sent)
         return httpx2.Response(
             response.status,
             headers=response.headers,
@@ -247,19 +258,25 @@ class _Body(httpx2.AsyncByteStream):
         await self._response.aclose()
 
 
-_CORE_ERRORS = (
-    httpcore2.TimeoutException,
-    httpcore2.NetworkError,
-    httpcore2.ProtocolError,
-    httpcore2.ProxyError,
-    httpcore2.UnsupportedProtocol,
-)
+_HTTPX_NAMES: dict[type[Exception], type[httpx2.TransportError]] = {
+    httpcore2.ConnectTimeout: httpx2.ConnectTimeout,
+    httpcore2.ReadTimeout: httpx2.ReadTimeout,
+    httpcore2.WriteTimeout: httpx2.WriteTimeout,
+    httpcore2.PoolTimeout: httpx2.PoolTimeout,
+    httpcore2.ConnectError: httpx2.ConnectError,
+    httpcore2.ReadError: httpx2.ReadError,
+    httpcore2.WriteError: httpx2.WriteError,
+    httpcore2.LocalProtocolError: httpx2.LocalProtocolError,
+    httpcore2.RemoteProtocolError: httpx2.RemoteProtocolError,
+    httpcore2.UnsupportedProtocol: httpx2.UnsupportedProtocol,
+}
 
 
 @contextmanager
 def _httpx_errors() -> Generator[None]:
-    """Raise httpcore's exceptions as httpx's of the same names."""
+    """Raise httpcore's exceptions as httpx's, which is all that its client knows."""
     try:
         yield
-    except _CORE_ERRORS as exc:
-        raise getattr(httpx2, type(exc).__name__)(str(exc)) from None
+    except tuple(_HTTPX_NAMES) as exc:
+        known = next(to for kind, to in _HTTPX_NAMES.items() if isinstance(exc, kind))
+        raise known(str(exc)) from None

@@ -22,6 +22,10 @@ _READ_AHEAD = 256 * 1024  # bytes that wait to be read before the server has to 
 _STAGGER = 0.25  # seconds after which the next address is tried too
 
 
+class StaleConnection(httpcore2.ReadError):
+    """The server had closed the connection before the request reached it."""
+
+
 class Wire(httpcore2.AsyncNetworkStream, asyncio.Protocol):
     """A socket, as httpcore reads and writes it; ``on_end`` is told once it is closed.
 
@@ -39,6 +43,8 @@ class Wire(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         self._writing: asyncio.Future[None] | None = None
         self._read_paused = False
         self._write_paused = False
+        self._answered = False  # something came since the last write
+        self.fresh = False  # opened since the request that it carries was made
         self.on_end: Callable[[Wire], None] | None = None
         self.opened = 0.0
 
@@ -53,6 +59,8 @@ class Wire(httpcore2.AsyncNetworkStream, asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        self._answered = True
+        self.fresh = False
         self._chunks.append(data)
         self._size += len(data)
         if self._size > _READ_AHEAD and not self._read_paused and self._transport is not None:
@@ -96,6 +104,8 @@ class Wire(httpcore2.AsyncNetworkStream, asyncio.Protocol):
             finally:
                 self._reading = None
         if not self._chunks:
+            if not self._answered and not self.fresh:
+                raise StaleConnection
             if self._error is not None:
                 raise httpcore2.ReadError(type(self._error).__name__)
             return b""
@@ -112,6 +122,7 @@ class Wire(httpcore2.AsyncNetworkStream, asyncio.Protocol):
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         if self._transport is None or self._transport.is_closing() or self._ended:
             raise httpcore2.WriteError("the connection is closed")
+        self._answered = False
         self._transport.write(buffer)
         while self._write_paused and not self._ended:
             self._writing = asyncio.get_running_loop().create_future()

@@ -98,6 +98,7 @@ async def test_lost_spare_is_replaced_while_in_use(
     await warm(client, server)
     server.drop_connections()
     await server.until(lambda: server.connections == 2 and server.open_connections == 1)
+    await warm(client, server)
     monkeypatch.setattr(_connections, "_IN_USE", 0.0)
     await drop(server)
     assert await get(client) == 200
@@ -120,9 +121,7 @@ async def test_more_are_kept_where_one_was_not_enough(server: ScriptedOpenAI) ->
         await warm(client, server)
         assert server.open_connections == 1
         await asyncio.gather(*(get(client) for _ in range(4)))
-        await warm(client, server)
-        await drop(server)
-        await warm(client, server, spares=2)
+        await warm(client, server, spares=4 + 2)
 
 
 async def test_never_more_than_the_bound(server: ScriptedOpenAI) -> None:

@@ -47,8 +47,8 @@ class Connection(asyncio.Protocol):
     """One client's connection.
 
     Args:
-        number: which one it is.
         accept_delay: seconds before its first byte is read.
+        on_made: called when it is there, TLS handshake included.
         on_accepted: called once reading begins.
         on_request: takes each request when it is whole.
         on_closed: called once, when either side has closed.
@@ -56,15 +56,15 @@ class Connection(asyncio.Protocol):
 
     def __init__(
         self,
-        number: int,
         accept_delay: float,
+        on_made: Callable[[Connection], None],
         on_accepted: Callable[[], None],
         on_request: Callable[[Connection, RawRequest], None],
         on_closed: Callable[[Connection], None],
     ) -> None:
-        self.number = number
         self.closed = False
         self._accept_delay = accept_delay
+        self._on_made = on_made
         self._on_accepted = on_accepted
         self._on_request = on_request
         self._on_closed = on_closed
@@ -76,6 +76,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._on_made(self)
         if self._accept_delay > 0:
             self._transport.pause_reading()
             loop = asyncio.get_running_loop()

@@ -94,7 +94,7 @@ class ScriptedOpenAI:
         self.host = "127.0.0.1"
         self.port = 0
         self._tls = tls
-        self._open: set[Connection] = set()
+        self._open: dict[Connection, int] = {}
         self._serving: dict[Connection, tuple[ReceivedRequest, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -170,24 +170,21 @@ class ScriptedOpenAI:
             raise self._broken
 
     def _connect(self) -> Connection:
-        connection = Connection(
-            self.connections,
-            self.delays.accept,
-            self._on_accepted,
-            self._on_request,
-            self._on_closed,
+        return Connection(
+            self.delays.accept, self._on_made, self._on_accepted, self._on_request, self._on_closed
         )
+
+    def _on_made(self, connection: Connection) -> None:
+        self._open[connection] = self.connections
         self.connections += 1
-        self._open.add(connection)
         self._changed.set()
-        return connection
 
     def _on_accepted(self) -> None:
         self.accepted += 1
         self._changed.set()
 
     def _on_closed(self, connection: Connection) -> None:
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         request, task = self._serving.pop(connection, (None, None))
         if request is not None and task is not None:
             if not request.over:
@@ -198,7 +195,8 @@ class ScriptedOpenAI:
     def _on_request(self, connection: Connection, raw: RawRequest) -> None:
         loop = asyncio.get_running_loop()
         body = _json_object(raw.body)
-        request = ReceivedRequest(raw.path, body, raw.headers, connection.number, loop.time())
+        number = self._open[connection]
+        request = ReceivedRequest(raw.path, body, raw.headers, number, loop.time())
         self.requests.append(request)
         task = loop.create_task(self._answer(connection, request))
         self._serving[connection] = request, task
