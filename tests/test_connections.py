@@ -12,7 +12,9 @@ import trustme
 
 from agentkit import _connections, _openai, _sockets
 from agentkit.errors import LLMError
-from agentkit.testing.openai import Delays, ScriptedOpenAI, SpeechReply
+from agentkit.testing.openai import ChatReply, Delays, Fault, ScriptedOpenAI, SpeechReply
+
+ASK = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.fixture
@@ -89,6 +91,17 @@ async def test_idle_connection_that_the_server_closed_is_not_used(
         assert await get(client) == 200
         await server.until(lambda: server.open_connections >= 2)
         await drop(server)
+
+
+async def test_request_is_sent_no_more_than_twice(server: ScriptedOpenAI) -> None:
+    """A server that takes requests and hangs up looks like one that had closed before."""
+    server.chat = ChatReply(fault=Fault("cut", after=-1))
+    async with client_of(server, spares=3) as client:
+        await warm(client, server, spares=3)
+        for sent in (2, 4):
+            with pytest.raises(httpx2.TransportError):
+                await client.post("/chat/completions", json={"model": "m", "messages": ASK})
+            assert len(server.chats) == sent
 
 
 async def test_lost_spare_is_replaced_while_in_use(

@@ -18,12 +18,13 @@ asked. Each has an ``assert_complete()`` for the end of a test: nothing is left 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import re
 from array import array
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -568,3 +569,50 @@ class ScriptedSpeech(SpeechStream):
             else:
                 self._changed.clear()
                 await self._changed.wait()
+
+    def _audio(self, piece: SpokenPiece, due: float) -> Iterator[tuple[SpeechAudio, float]]:
+        """The stretches of a piece, and when each is made."""
+        tts = self._tts
+        lead = tts.format.silence(tts.lead_in) if piece.text else b""
+        spoken = tts.format.size(tts.per_character * len(piece.text))
+        period = _period(tts.format, sum(piece.text.encode()) if piece.text else 0)
+        data = lead + (period * (spoken // len(period) + 1))[:spoken]
+        step = max(tts.format.sample_bytes, tts.format.size(tts.chunk))
+        words = self._words(piece) if tts.words else ()
+        made = 0.0
+        for at in range(0, len(data), step):
+            part = data[at : at + step]
+            made += tts.format.seconds(len(part))
+            ready = due + (made / tts.pace if tts.pace else 0.0)
+            yield SpeechAudio(part, words if at == 0 else ()), ready
+
+    def _words(self, piece: SpokenPiece) -> tuple[SpokenWord, ...]:
+        tts, found = self._tts, []
+        for match in re.finditer(r"\S+", piece.text):
+            begin, end = (tts.lead_in + tts.per_character * at for at in match.span())
+            found.append(SpokenWord(match.group(), begin, end))
+        return tuple(found)
+
+    def _count(self, piece: SpokenPiece, audio: SpeechAudio) -> SpeechAudio:
+        """Take note of a stretch that is yielded; raise the scripted failure at its place."""
+        seconds = self._tts.format.seconds(len(audio.data))
+        if self._failure is not None and self._made + seconds > self._failure[1]:
+            self._close()
+            raise self._failure[0]
+        self._made += seconds
+        piece.seconds += seconds
+        if piece.first_audio is None:
+            piece.first_audio = _now()
+        return audio
+
+    async def _wait(self, due: float) -> bool:
+        """Wait until then; False if it was cancelled meanwhile."""
+        if due > _now():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
+                    await self._cancelled.wait()
+        return not self._cancelled.is_set()
+
+    def _close(self) -> None:
+        if self.closed_at is None:
+            self.closed_at = _now()

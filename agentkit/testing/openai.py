@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -132,6 +133,8 @@ class ScriptedOpenAI:
         if self._server is not None:
             self._server.close()
         self.drop_connections()
+        if sys.version_info >= (3, 13) and self._server is not None:
+            self._server.abort_clients()  # also those that are still shaking hands
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -206,7 +206,7 @@ class Resumed:
             await stage.flux.resume(f"{words} and")
             request = stage.server.chats[before]
             await stage.server.until(lambda r=request: r.closed_at is not None)  # type: ignore[misc]
-            assert request.closed_at is not None  # noqa: S101
+            assert request.closed_at is not None
             self.row.values.append((request.closed_at - resumed) * 1000)
             ended = stage.loop.time()
             await stage.flux.end(f"{words} and so on")
@@ -251,7 +251,7 @@ def import_time() -> Row:
     row = Row("import agentkit", target="300", limits={"p50": 300.0})
     code = "import time; t = time.perf_counter(); import agentkit; print(time.perf_counter() - t)"
     for _ in range(5):
-        out = subprocess.run(  # noqa: S603
+        out = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
         row.values.append(float(out.stdout) * 1000)

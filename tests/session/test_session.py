@@ -207,7 +207,8 @@ async def test_T7_the_apology_is_heard_although_the_voice_is_down(converse: Conv
     tts = ScriptedTTS()
     async with converse(tts=tts, llm=ScriptedLLM(["Sure, I can do that."] * 3)) as talk:
         await asyncio.sleep(5)
-        tts.error = TTSError("down", failure="server")
+        for _ in range(6):
+            tts.fail_next(TTSError("down", failure="server"))
         await one_turn(talk, "hello")
         await asyncio.sleep(8)
         assert talk.history == ["user: hello", f"assistant: {Agent.apology}"]
