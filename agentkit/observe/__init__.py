@@ -1,1 +1,21 @@
-"""Logs, metrics, the record of a call and its report."""
+"""What is seen of a call: its record, the live view and the timeline."""
+
+from agentkit.observe.live import LiveView
+from agentkit.observe.record import (
+    Difference,
+    Record,
+    RecordWriter,
+    read_record,
+    replay,
+)
+from agentkit.observe.timeline import timeline_svg
+
+__all__ = [
+    "Difference",
+    "LiveView",
+    "Record",
+    "RecordWriter",
+    "read_record",
+    "replay",
+    "timeline_svg",
+]
