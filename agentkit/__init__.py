@@ -9,13 +9,14 @@ class Receptionist(Agent):
 
 from agentkit.agent import Agent
 from agentkit.core.policy import Interruption, Limits, Speculation
-from agentkit.session import CallInfo, Session, SpeechHandle, Turn
+from agentkit.session import CallInfo, CallRecord, Session, SpeechHandle, Turn
 from agentkit.tools import Call, tool
 
 __all__ = [
     "Agent",
     "Call",
     "CallInfo",
+    "CallRecord",
     "Interruption",
     "Limits",
     "Session",

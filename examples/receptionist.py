@@ -64,5 +64,5 @@ class Receptionist(Agent):
         return text.replace("Dr.", "Doctor").replace("&", " and ")
 
     async def on_turn(self, turn: Turn) -> None:
-        if "goodbye" in turn.text.lower():
+        if "goodbye" in turn.text.lower().replace("-", ""):
             self.session.hang_up()

@@ -199,7 +199,8 @@ def _drafts(drafts: list[_Bar]) -> list[str]:
         ends[row] = x + width + 8 + 7 * len(label)
         y = _y("drafts") + row * 30
         parts.append(
-            f'<rect x="{x}" y="{y}" width="{width}" height="18" rx="4" fill="{_COLOURS[bar.fate]}"/>'
+            f'<rect x="{x}" y="{y}" width="{width}" height="18" rx="4" '
+            f'fill="{_COLOURS[bar.fate]}"/>'
             f'<text x="{x + width + 4}" y="{y + 14}" font-size="12" '
             f'fill="{_COLOURS[bar.fate]}">{escape(label)}</text>'
         )

@@ -2,5 +2,6 @@
 
 from agentkit.session.handles import CallInfo, SpeechHandle, Turn
 from agentkit.session.session import Session
+from agentkit.session.summary import CallRecord, TurnRecord
 
-__all__ = ["CallInfo", "Session", "SpeechHandle", "Turn"]
+__all__ = ["CallInfo", "CallRecord", "Session", "SpeechHandle", "Turn", "TurnRecord"]

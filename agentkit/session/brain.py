@@ -40,6 +40,7 @@ async def generate(
     told = [*messages]
     at = len(told) - 1 if told and isinstance(told[-1], UserMessage) else len(told)
     told[at:at] = looked_up
+    before = ""
     for step in range(MAX_STEPS):
         said: list[str] = []
         calls: list[ToolCall] = []
@@ -49,6 +50,9 @@ async def generate(
             async for event in stream:
                 if isinstance(event, TextDelta):
                     said.append(event.text)
+                    if before and not before[-1].isspace() and not event.text[:1].isspace():
+                        yield " "
+                    before = ""
                     yield event.text
                 elif isinstance(event, Finish):
                     run.spend(event.usage)
@@ -58,4 +62,5 @@ async def generate(
             return
         results = await run.run_tools(calls)
         told += [AssistantMessage("".join(said), tool_calls=tuple(calls)), *results]
+        before = "".join(said)
         draft = False

@@ -26,6 +26,7 @@ from agentkit.session.handles import CallInfo, Turn
 from agentkit.session.player import Player
 from agentkit.session.prepare import Prepared
 from agentkit.session.runs import ReplyRun, current_run
+from agentkit.session.summary import CallRecord, Summary
 from agentkit.session.verbs import Verbs
 from agentkit.tools import Tool, ToolResult
 
@@ -85,6 +86,7 @@ class Session(Verbs):
         self.output: AudioFormat = tts.format
         self._source = source
         self._observers = list(observers)
+        self._summary = Summary()
         self._inbox: deque[ev.Event] = deque()
         self._handling = False
         self._crash: BaseException | None = None
@@ -136,8 +138,8 @@ class Session(Verbs):
         await self._source.aclose()
         await self.transport.aclose()
 
-    async def run(self) -> str:
-        """Hold the conversation; return why it ended.
+    async def run(self) -> CallRecord:
+        """Hold the conversation; return what became of it.
 
         Tools with effects that have begun run on to their timeout also when the call is over or
         this is cancelled (rule T19); a second cancellation stops them.
@@ -161,7 +163,7 @@ class Session(Verbs):
         if cancelled is not None:
             raise cancelled
         await self._finish_hooks()
-        return self._reason
+        return self._summary.record(self._reason, self.machine.messages())
 
     async def _talk(self) -> None:
         try:
@@ -230,6 +232,7 @@ class Session(Verbs):
         commands = self.machine.handle(event, now)
         for command in commands:
             self._execute[type(command)](command)
+        self._summary.take(commands)
         for observer in tuple(self._observers):
             try:
                 observer(now, event, commands)

@@ -142,7 +142,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._release)
         return future
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """As in asyncio; ``timeout`` is not used, since the clock stands still meanwhile."""
         with self.hold():
             await super().shutdown_default_executor()

@@ -11,7 +11,7 @@ import pytest
 from agentkit.agent import Agent
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
-from agentkit.session import Session
+from agentkit.session import CallRecord, Session
 from agentkit.testing.backends import ScriptedLLM, ScriptedSource, ScriptedTTS
 from agentkit.testing.transport import FakeTransport
 
@@ -34,6 +34,7 @@ class Conversation:
             tts=self.tts,
             observers=[self.watch],
         )
+        self.record: CallRecord | None = None
         self.reason = ""
 
     def watch(self, now: float, event: ev.Event, commands: Any) -> None:
@@ -66,7 +67,8 @@ async def conversing(agent: Agent | None = None, **kinds: Any) -> AsyncIterator[
             yield talk
         finally:
             talk.line.hang_up_remote()
-            talk.reason = await running
+            talk.record = await running
+            talk.reason = talk.record.reason
 
 
 @pytest.fixture

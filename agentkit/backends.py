@@ -1,0 +1,102 @@
+"""From settings to what a session needs: the source of turns, the model and the voice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from agentkit import plugins
+from agentkit.agent import Agent
+from agentkit.config import Settings
+from agentkit.errors import ConfigError
+from agentkit.flux import FluxOptions, FluxSource
+from agentkit.llm.base import LLM
+from agentkit.tts.base import TTS
+from agentkit.turns import TurnSource
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """What the calls of a process share, and how each call gets its own source of turns."""
+
+    llm: LLM
+    tts: TTS
+    source: Callable[[], TurnSource]
+    described: str
+
+
+@asynccontextmanager
+async def open_backends(settings: Settings, agent: type[Agent]) -> AsyncIterator[Backends]:
+    """Load and open what the settings choose; close it on the way out.
+
+    Backends are imported in a thread, so that nothing is imported while a call is going on.
+
+    Raises:
+        ConfigError: a key is missing, or a setting cannot be right.
+        PluginError: a backend could not be had.
+    """
+    async with AsyncExitStack() as stack:
+        llm = await asyncio.to_thread(_load_llm, settings, agent)
+        stack.push_async_callback(llm.aclose)
+        tts = await asyncio.to_thread(_load_tts, settings, agent)
+        stack.push_async_callback(tts.aclose)
+        source = await _sources(settings, agent, stack)
+        yield Backends(llm, tts, source, settings.describe())
+
+
+def _load_llm(settings: Settings, agent: type[Agent]) -> LLM:
+    if isinstance(agent.llm, LLM):
+        return agent.llm
+    name = settings.choose_llm().name
+    return plugins.load_llm(name, **_openai_options(settings, name))
+
+
+def _load_tts(settings: Settings, agent: type[Agent]) -> TTS:
+    if isinstance(agent.tts, TTS):
+        return agent.tts
+    name = settings.choose_tts().name
+    return plugins.load_tts(name, **_openai_options(settings, name))
+
+
+def _openai_options(settings: Settings, name: str) -> dict[str, Any]:
+    if plugins.parse_name(name)[0] != "openai":
+        return {}
+    key = settings.openai_api_key
+    options: dict[str, Any] = {"base_url": settings.openai_base_url}
+    if key is not None:
+        options["api_key"] = key.get_secret_value()
+    _preload_openai()
+    return options
+
+
+def _preload_openai() -> None:
+    from agentkit.llm import openai as llm
+    from agentkit.tts import openai as tts
+
+    llm.preload()
+    tts.preload()
+
+
+async def _sources(
+    settings: Settings, agent: type[Agent], stack: AsyncExitStack
+) -> Callable[[], TurnSource]:
+    wanted = agent.flux
+    if isinstance(wanted, TurnSource):
+        return lambda: wanted
+    options = wanted if isinstance(wanted, FluxOptions) else None
+    name = settings.choose_flux().name
+    if name == "cloudflare":
+        raise ConfigError("AGENTKIT_FLUX", "cloudflare is not supported yet")
+    if name == "deepgram":
+        key = settings.deepgram_api_key
+        if key is None:
+            raise ConfigError("DEEPGRAM_API_KEY", "is needed to listen through Deepgram")
+        return lambda: FluxSource(options=options, key=key)
+    url = name
+    if name == "local":
+        engine = await asyncio.to_thread(plugins.load, "agentkit.flux", "local")
+        url = (await stack.enter_async_context(engine())).url
+    return lambda: FluxSource(url=url, options=options)

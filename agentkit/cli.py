@@ -1,0 +1,238 @@
+"""The command line: ``agentkit demo``, ``run``, ``flux``, ``plugins`` and ``replay``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agentkit import __version__, plugins
+from agentkit.agent import Agent
+from agentkit.audio import AudioFormat
+from agentkit.backends import Backends, open_backends
+from agentkit.config import Settings
+from agentkit.errors import AgentkitError, ConfigError
+from agentkit.loading import load_agent
+from agentkit.observe import LiveView, RecordWriter, read_record, replay, timeline_svg
+from agentkit.session import CallRecord, Session
+
+if TYPE_CHECKING:
+    from agentkit.transports.files import Cue, FileTransport
+    from agentkit.tts.base import TTS
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+CALLER = AudioFormat("linear16", 16000)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status: 0, 1 for a failure, 2 for a wrong command line."""
+    given = _parser().parse_args(argv)
+    level = LEVELS[given.log]
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    run: Callable[[argparse.Namespace], int] = given.run
+    try:
+        return run(given)
+    except AgentkitError as error:
+        print(f"agentkit: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="agentkit",
+        description="Voice agents that draft their reply while the caller is still finishing.",
+    )
+    parser.add_argument("--version", action="version", version=f"agentkit {__version__}")
+    parser.add_argument(
+        "--log", choices=LEVELS, default="warning", help="how much to log (default: warning)"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="a spoken conversation on this machine, offline")
+    demo.add_argument(
+        "agent", nargs="?", metavar="AGENT", help="file.py, file.py:Class or module:Class"
+    )
+    demo.add_argument("--cues", type=Path, help="what the caller says, and when (TOML)")
+    _backend_flags(demo, Path("out/demo"))
+    demo.set_defaults(run=_demo)
+
+    run = commands.add_parser("run", help="a call from a recording")
+    run.add_argument("agent", metavar="AGENT", help="file.py, file.py:Class or module:Class")
+    run.add_argument("--audio", type=Path, required=True, help="the caller, as a WAV file")
+    _backend_flags(run, Path("out/run"))
+    run.set_defaults(run=_run)
+
+    flux = commands.add_parser("flux", help="the offline engine as a Flux-compatible server")
+    flux.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
+    flux.add_argument("--port", type=int, default=8765, help="default: 8765")
+    flux.set_defaults(run=_flux)
+
+    listed = commands.add_parser("plugins", help="the backends that are installed")
+    listed.set_defaults(run=_plugins)
+
+    again = commands.add_parser("replay", help="run a record's events through the machine again")
+    again.add_argument("record", type=Path, metavar="RECORD")
+    again.set_defaults(run=_replay)
+    return parser
+
+
+def _backend_flags(parser: argparse.ArgumentParser, out: Path) -> None:
+    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"default: {out}")
+    parser.add_argument("--flux", help="deepgram, local, or a ws:// or wss:// URL")
+    parser.add_argument("--llm", metavar="NAME", help="a language model, as backend/model")
+    parser.add_argument("--tts", metavar="NAME", help="a voice, as backend/model:voice")
+
+
+# ------------------------------------------------------------------------------------ commands
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from agentkit.transports.files import load_cues
+
+    agent = load_agent(given.agent or str(_example("receptionist.py")))
+    cues = load_cues(given.cues or _example("demo", "cues.toml"))
+    return asyncio.run(_call(given, agent, cues))
+
+
+def _run(given: argparse.Namespace) -> int:
+    from agentkit.transports.files import At, Cue
+
+    if not given.audio.is_file():
+        raise ConfigError("--audio", f"there is no file {given.audio}")
+    cue = Cue(given.audio, At(0.0))
+    return asyncio.run(_call(given, load_agent(given.agent), [cue]))
+
+
+def _example(*parts: str) -> Path:
+    path = EXAMPLES.joinpath(*parts)
+    if not path.is_file():
+        raise ConfigError(
+            "demo", f"there is no {path}: run it in a checkout, or name an AGENT and --cues"
+        )
+    return path
+
+
+async def _call(given: argparse.Namespace, agent_class: type[Agent], cues: Sequence[Cue]) -> int:
+    """Hold one call with a caller made of cues; write what it leaves behind."""
+    flags = {"flux": given.flux, "llm": given.llm, "tts": given.tts}
+    settings = Settings.load(flags=flags, env=os.environ, folder=Path.cwd(), agent=agent_class)
+    print(settings.describe(), flush=True)
+    out: Path = given.out
+    async with open_backends(settings, agent_class) as backends:
+        agent = agent_class()
+        transport = await _caller(cues, backends, out / "call.wav")
+        with RecordWriter(out / "record.jsonl", agent.policy()) as writer:
+            session = Session(
+                agent,
+                transport,
+                source=backends.source(),
+                llm=backends.llm,
+                tts=backends.tts,
+                observers=[LiveView(), writer],
+            )
+            async with session:
+                record = await session.run()
+    svg = timeline_svg(read_record(out / "record.jsonl"))
+    (out / "timeline.svg").write_text(svg, encoding="utf-8")
+    print(_totals(record))
+    print(f"{out}/call.wav (caller left, agent right), record.jsonl, timeline.svg")
+    return 0 if record.turns and not record.errors else 1
+
+
+async def _caller(cues: Sequence[Cue], backends: Backends, recording: Path) -> FileTransport:
+    from agentkit.transports.files import FileTransport
+
+    speak: Callable[[str], Awaitable[bytes]] | None = None
+    if any(cue.text is not None for cue in cues):
+        voice = await asyncio.to_thread(plugins.load_tts, "local/pico:en-GB")
+
+        async def speak(text: str) -> bytes:
+            return await _spoken(voice, text)
+
+    return FileTransport(
+        cues,
+        recording=recording,
+        input=CALLER,
+        output=backends.tts.format,
+        speak=speak,
+        linger=3.0,
+    )
+
+
+async def _spoken(voice: TTS, text: str) -> bytes:
+    """A text in another voice than the agent's, as the caller's line carries it."""
+    from agentkit.audio.resample import convert
+    from agentkit.tts.base import SpeechAudio
+
+    stream = voice.open()
+    stream.push(text)
+    stream.end()
+    made = b"".join([event.data async for event in stream if isinstance(event, SpeechAudio)])
+    return convert(made, voice.format, CALLER)
+
+
+def _totals(record: CallRecord) -> str:
+    drafts = ", ".join(f"{count} {what}" for what, count in record.drafts.items()) or "none"
+    reactions = sorted(
+        (turn.times.first_sound_sent - turn.times.ended) * 1000
+        for turn in record.turns
+        if turn.times and turn.times.ended is not None and turn.times.first_sound_sent is not None
+    )
+    median = f"{reactions[len(reactions) // 2]:.0f} ms" if reactions else "none"
+    saved = sum(turn.times.saved for turn in record.turns if turn.times)
+    return (
+        f"{len(record.turns)} turns; drafts: {drafts}; reaction after the end of the turn: {median}"
+        f" (median); saved by drafts: {saved:.1f} s in all; ended: {record.reason}"
+    )
+
+
+def _flux(given: argparse.Namespace) -> int:
+    engine = plugins.load("agentkit.flux", "local")
+
+    async def serve() -> None:
+        async with engine(given.host, given.port) as server:
+            print(f"listening on {server.url}; end with Ctrl-C", flush=True)
+            await asyncio.Event().wait()
+
+    asyncio.run(serve())
+    return 0
+
+
+def _plugins(_given: argparse.Namespace) -> int:
+    for group in plugins.GROUPS:
+        print(group)
+        for plugin in plugins.available(group):
+            print(f"  {plugin.name:<10} {plugin.package} {plugin.version}  ({plugin.target})")
+    return 0
+
+
+def _replay(given: argparse.Namespace) -> int:
+    from agentkit.core.machine import TurnMachine
+
+    record = read_record(given.record)
+    difference = replay(record, TurnMachine)
+    if difference is None:
+        print(f"{len(record.entries)} events, the same commands each time")
+        return 0
+    print(f"{given.record}, line {difference.line}: {type(difference.event).__name__}")
+    for label, commands in (("recorded", difference.recorded), ("replayed", difference.replayed)):
+        print(f"  {label}:")
+        for command in commands:
+            print(f"    {command}")
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
