@@ -59,12 +59,21 @@ check: $(VENV)/develops
 bench: $(VENV)/develops
 	@$(BIN)/python tests/bench/run.py
 
+# Dependencies between the packages here are left out: they are installed from the tree.
+LIST := import sys, tomllib; \
+  found = [tomllib.load(open(path, "rb")) for path in sys.argv[1:]]; \
+  own = {data["project"]["name"] for data in found}; \
+  named = [d for data in found for d in [*data["project"]["dependencies"], \
+           *data["project"].get("optional-dependencies", {}).get("audio", [])]]; \
+  print(*[d for d in named if d.split("[")[0].split(">")[0].split("=")[0] not in own], sep="\n")
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
+  --no-emit-index-url --no-annotate
 lock: $(VENV)/made
 	@$(PIP) install uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
-	  --no-emit-package agentkit --no-annotate --extra audio $(PYPROJECTS) -o requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url \
-	  --no-emit-package agentkit --no-annotate --group dev -c requirements.lock -o requirements-dev.lock
+	@mkdir -p build
+	@$(BIN)/python -c '$(LIST)' $(PYPROJECTS) > build/requirements.in
+	@$(COMPILE) build/requirements.in -o requirements.lock
+	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
 	@rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
