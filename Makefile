@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-SOUNDS := asterisk-core-sounds-en-wav pocketsphinx-testdata
+SOUNDS := pocketsphinx-testdata
 PYPROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES := agentkit plugins/agentkit-local/agentkit_local

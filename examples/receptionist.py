@@ -41,7 +41,7 @@ class Receptionist(Agent):
         Args:
             day: a weekday, or "today" or "tomorrow".
         """
-        days = list(HOURS) + ["saturday", "sunday"]
+        days = [*HOURS, "saturday", "sunday"]
         today = datetime.now().astimezone().weekday()
         asked = {"today": days[today], "tomorrow": days[(today + 1) % 7]}.get(day.lower(), day)
         hours = HOURS.get(asked.lower())

@@ -1,6 +1,6 @@
 """How complete a sentence sounds, from its words alone.
 
-Moonshine ends almost everything with a full stop, so its punctuation tells little; what a clause
+Moonshine ends almost everything with a full stop or a comma, which tells little; what a clause
 cannot end with tells more.
 """
 
@@ -33,8 +33,9 @@ _QUESTION = re.compile(
     r"^(?:and |so |but |okay |hi |hello |sorry )*"
     r"(?:what|when|where|who|why|how|which|is|are|do|does|did|can|could|would|will|may|have|has)\b"
 )
-_DIGITS = re.compile(r"^(?:[\d\-+ ]+|(?:zero|oh|one|two|three|four|five|six|seven|eight|nine|"
-                     r"double|triple| )+)$")  # fmt: skip
+_DIGIT = re.compile(r"(?:\d+|zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple)$")
+_DIGITS_IN_A_ROW = 3
+"""A number that is being read out: more of it may come."""
 
 
 def wording(text: str) -> Wording:
@@ -44,9 +45,10 @@ def wording(text: str) -> Wording:
     if not words:
         return "open"
     joined = " ".join(words)
-    if lowered.endswith(("...", "…", ",", "-", "—")):
+    if lowered.endswith(("...", "…", "-", "—")):
         return "open"
-    if len(words) > 2 and _DIGITS.match(joined):
+    last = words[-_DIGITS_IN_A_ROW:]
+    if len(last) == _DIGITS_IN_A_ROW and all(_DIGIT.match(word) for word in last):
         return "open"
     if words[-1] in _OPEN_ENDINGS and not joined.endswith(_FULL_ENDINGS):
         return "open" if len(words) > 1 or words[-1] not in ("please", "hmm", "well") else "plain"
