@@ -116,7 +116,7 @@ async def microphone(line: FakeTransport) -> None:
         await asyncio.sleep(max(0.0, due - loop.time()))
 
 
-async def call(scenario: object, turns: int) -> None:
+async def call(scenario: Reaction | Resumed | BargeIn, turns: int) -> None:
     """Set a call up and let a scenario drive it."""
     delays = Delays(first_token=FIRST_TOKEN, per_token=PER_TOKEN, first_audio=FIRST_AUDIO)
     async with AsyncExitStack() as stack:
@@ -135,7 +135,7 @@ async def call(scenario: object, turns: int) -> None:
             await line.ready()
             speaking = tasks.create_task(microphone(line))
             wire = await flux.connection(0)
-            await scenario(Stage(wire, line, server), turns)  # type: ignore[operator]
+            await scenario(Stage(wire, line, server), turns)
             speaking.cancel()
             line.hang_up_remote()
             await running
@@ -274,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("out/bench"), help="where the table goes")
     given = parser.parse_args(argv)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
-    scenarios = [
+    scenarios: list[Reaction | Resumed | BargeIn] = [
         Reaction(0.7, "EndOfTurn to first sound, draft ready", ready=True),
         Reaction(0.2, "EndOfTurn to first sound, lead 200 ms", ready=False),
         Reaction(None, "EndOfTurn to first sound, no draft", ready=False),

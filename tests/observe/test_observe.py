@@ -135,7 +135,7 @@ SAMPLES: dict[Any, Any] = {int: 3, float: 1.25, bool: True, str: "é <b>"}
 def test_everything_survives_the_way_through_json(kind: type) -> None:
     hints = get_type_hints(kind)
     given: dict[str, Any] = {}
-    for field in fields(kind):  # type: ignore[arg-type]
+    for field in fields(kind):
         hint = hints[field.name]
         if field.name == "words":
             given[field.name] = (ev.Word("a", 0.5, None, 1.0),)

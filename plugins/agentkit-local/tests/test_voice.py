@@ -37,7 +37,8 @@ async def test_pico_speaks_what_can_be_understood(recognizer: Recognizer) -> Non
     tts = PicoTTS()
     (audio,) = await spoken(tts, "We are open on Monday morning.")
     assert 1.0 < tts.format.seconds(len(audio)) < 3.0
-    heard = recognizer(np.frombuffer(audio, "<i2").astype(np.float32) / 32768).text
+    samples = np.frombuffer(audio, "<i2").astype(np.float32) / np.float32(32768)
+    heard = recognizer(samples).text
     assert "open on monday morning" in heard.casefold()
     await tts.aclose()
 
