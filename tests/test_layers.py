@@ -39,7 +39,7 @@ LAYERS: dict[str, float] = {
     "agentkit.agent": 5,
     "agentkit.backends": 5,
     "agentkit.cli": 5,
-    "agentkit.commands": 5,
+    "agentkit.loading": 5,
     "agentkit.testing": 5,
 }
 """A module has the layer of the longest name here that it begins with. Fractions order the modules

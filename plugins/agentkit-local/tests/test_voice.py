@@ -85,7 +85,7 @@ def test_silence_is_given_back_as_it_is() -> None:
     [
         ("local/pico:xx", "there are .*en-US"),
         ("local/espeak", "there are local/pico"),
-        ("local/piper:ann", "joe"),
+        ("local/piper:ann", "joe|GPL-3"),
     ],
 )
 def test_unknown_voices_say_what_there_is(name: str, problem: str) -> None:
