@@ -55,9 +55,16 @@ def _signature(value: object) -> str:
     if not callable(value):
         return ""
     try:
-        return str(inspect.signature(value))
+        signature = inspect.signature(value)
     except (TypeError, ValueError):
         return "(...)"
+    stable = [
+        parameter.replace(default=sorted(parameter.default))
+        if isinstance(parameter.default, frozenset)
+        else parameter
+        for parameter in signature.parameters.values()
+    ]
+    return str(signature.replace(parameters=stable))
 
 
 def test_the_public_interface_is_as_recorded() -> None:
