@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape
 
@@ -9,10 +10,14 @@ from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.observe.record import Record
 
-_SCALE = 90.0
-_LEFT, _RIGHT, _TOP = 110, 40, 74
-_LANES = {"caller": 0, "drafts": 1, "agent": 3, "times": 4}
-_LANE = 62
+_SCALE = 76.0
+"""Pixels of a second."""
+_ROW = 15
+"""Seconds in a row."""
+_LEFT, _RIGHT, _TOP = 100, 30, 56
+_LANES = {"caller": 6, "drafts": 46, "agent": 112, "times": 150}
+_NAMES = {"caller": "caller", "drafts": "drafts", "agent": "agent", "times": "reaction"}
+_ROW_HEIGHT = 222
 _COLOURS = {
     "caller": "#3b7dd8",
     "agent": "#2e9e6b",
@@ -47,8 +52,9 @@ class _Picture:
 def timeline_svg(record: Record) -> str:
     """The picture as a self-contained SVG document."""
     picture = _collect(record)
-    width = round(_LEFT + picture.length * _SCALE + _RIGHT)
-    height = _TOP + 5 * _LANE + 60
+    rows = max(1, math.ceil(picture.length / _ROW))
+    width = round(_LEFT + min(picture.length, _ROW) * _SCALE + _RIGHT)
+    height = _TOP + rows * _ROW_HEIGHT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" font-family="Helvetica, Arial, sans-serif">',
@@ -59,15 +65,32 @@ def timeline_svg(record: Record) -> str:
         f'<text x="16" y="30" font-size="18" font-weight="bold" fill="#202124">'
         f"A call of {picture.length:.0f} seconds</text>",
         _legend(),
-        *_axis(picture.length, height),
-        *_lane_names(),
+        '<defs><g id="call">',
+        *_axis(picture.length),
         *(_bar(bar, "caller", _COLOURS["caller"]) for bar in picture.caller),
         *(_bar(bar, "agent", _COLOURS["agent"]) for bar in picture.agent),
         *_drafts(list(picture.drafts.values())),
         *_reactions(picture.reactions),
+        "</g></defs>",
+        *(_row(row, width) for row in range(rows)),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
+
+
+def _row(row: int, width: int) -> str:
+    """A window of the one long picture, with the names of its lanes."""
+    y = _TOP + row * _ROW_HEIGHT
+    names = "".join(
+        f'<text x="16" y="{y + _y(lane) + 20}" font-size="14" fill="#3c4043">{name}</text>'
+        for lane, name in _NAMES.items()
+    )
+    shown = width - _LEFT
+    begin = row * _ROW * _SCALE - 10
+    return (
+        f'{names}<svg x="{_LEFT - 10}" y="{y}" width="{shown}" height="{_ROW_HEIGHT}" '
+        f'viewBox="{begin} 0 {shown} {_ROW_HEIGHT}"><use href="#call"/></svg>'
+    )
 
 
 def _collect(record: Record) -> _Picture:
@@ -128,11 +151,11 @@ def _take(picture: _Picture, playing: dict[int, _Bar], command: cmd.Command, at:
 
 
 def _x(seconds: float) -> float:
-    return round(_LEFT + seconds * _SCALE, 1)
+    return round(seconds * _SCALE, 1)
 
 
 def _y(lane: str) -> int:
-    return _TOP + _LANES[lane] * _LANE
+    return _LANES[lane]
 
 
 def _legend() -> str:
@@ -151,30 +174,19 @@ def _legend() -> str:
     return "".join(parts)
 
 
-def _axis(length: float, height: int) -> list[str]:
+def _axis(length: float) -> list[str]:
     parts = []
-    step = 1 if length <= 60 else 5
-    for second in range(0, int(length) + 1, step):
+    bottom = _ROW_HEIGHT - 34
+    for second in range(int(length) + 1):
         strong = second % 5 == 0
         colour = "#dadce0" if strong else "#f1f3f4"
         x = _x(second)
-        parts.append(
-            f'<line x1="{x}" y1="{_TOP - 12}" x2="{x}" y2="{height - 40}" stroke="{colour}"/>'
-        )
+        parts.append(f'<line x1="{x}" y1="0" x2="{x}" y2="{bottom}" stroke="{colour}"/>')
         if strong:
             parts.append(
-                f'<text x="{x}" y="{height - 20}" font-size="12" fill="#5f6368" '
-                f'text-anchor="middle">{second} s</text>'
+                f'<text x="{x}" y="{bottom + 16}" font-size="12" fill="#5f6368">{second} s</text>'
             )
     return parts
-
-
-def _lane_names() -> list[str]:
-    names = {"caller": "caller", "drafts": "drafts", "agent": "agent", "times": "reaction"}
-    return [
-        f'<text x="16" y="{_y(lane) + 20}" font-size="14" fill="#3c4043">{name}</text>'
-        for lane, name in names.items()
-    ]
 
 
 def _bar(bar: _Bar, lane: str, colour: str) -> str:

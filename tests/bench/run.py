@@ -1,6 +1,6 @@
 """The benchmarks: one call in real time against scripted servers on loopback sockets.
 
-    python tests/bench/run.py [--turns 60] [--out out/bench]
+    python tests/bench/run.py [--turns 40] [--out out/bench]
 
 Flux is a WebSocket, the model and the voice are HTTP, as they are in a real call; only what they
 answer is scripted. The caller's line is a transport with a clock. Everything shares one process and
@@ -35,7 +35,7 @@ from agentkit.testing.transport import FakeTransport
 from agentkit.tts.openai import OpenAITTS
 
 FIRST_TOKEN, PER_TOKEN, FIRST_AUDIO = 0.3, 0.02, 0.1
-REPLY = "Sure, let me check that. Your order is on the way and should be with you by noon."
+REPLY = "Sure, let me check that. Your order is on the way."
 LINE = AudioFormat("linear16", 24000)
 
 
@@ -175,10 +175,12 @@ class Reaction:
                 bound = max(0.0, work - (self.lead or 0.0)) * 1000
                 self.bound.values.append(bound)
                 self.overhead.values.append((heard - ended) * 1000 - bound)
+            if not self.ready:
+                await asyncio.sleep(0.5)
+                continue
             await stage.line.until_quiet(0.4, after=heard)
-            if self.ready:
-                gap = stage.line.longest_gap((heard, stage.loop.time() - 0.3))
-                self.gaps.values.append(gap * 1000)
+            gap = stage.line.longest_gap((heard, stage.loop.time() - 0.3))
+            self.gaps.values.append(gap * 1000)
 
     @property
     def rows(self) -> list[Row]:
@@ -270,7 +272,7 @@ def machine_line() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--turns", type=int, default=60, help="turns in each scenario")
+    parser.add_argument("--turns", type=int, default=40, help="turns in each scenario")
     parser.add_argument("--out", type=Path, default=Path("out/bench"), help="where the table goes")
     given = parser.parse_args(argv)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
