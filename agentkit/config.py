@@ -6,16 +6,21 @@ names is the one whose key is set, else the local one.
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from agentkit.errors import ConfigError
+from agentkit.llm.base import LLM
+from agentkit.tts.base import TTS
+from agentkit.turns import TurnSource
 
 NAMES: dict[str, str] = {
     "flux": "AGENTKIT_FLUX",
@@ -35,23 +40,53 @@ NAMES: dict[str, str] = {
 
 FLUX_NAMES = ("deepgram", "cloudflare", "local")
 
+_FLAG, _ENVIRONMENT, _AGENT = "a flag", "the environment", "the agent"
+_OBJECTS: dict[str, type] = {"flux": TurnSource, "llm": LLM, "tts": TTS}
+_URLS = {
+    "flux": ("ws", "wss"),
+    "openai_base_url": ("http", "https"),
+    "public_url": ("http", "https"),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A backend that was chosen, and why, for the first line that is printed."""
+    """A backend that was chosen, and why, for the first line that is printed.
+
+    Args:
+        name: the backend's name, or Flux's URL as it is to be used.
+        why: who named it, or which key is set.
+        value: what to load: the name, or the object that the agent or a flag gave.
+    """
 
     name: str
     why: str
+    value: Any = None
+
+    def __post_init__(self) -> None:
+        if self.value is None:
+            object.__setattr__(self, "value", self.name)
+
+    def __str__(self) -> str:
+        return f"{_public(self.name)} ({self.why})"
 
 
 class Settings(BaseModel):
-    """All settings. Make one with `Settings.load`."""
+    """All settings. Make one with `Settings.load`.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Keys and tokens, and what of a URL may be one, do not show in its ``repr``.
 
-    flux: str | None = None
-    llm: str | None = None
-    tts: str | None = None
+    Attributes:
+        sources: of each setting that was given, where it came from.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True
+    )
+
+    flux: str | TurnSource | None = None
+    llm: str | LLM | None = None
+    tts: str | TTS | None = None
     public_url: str | None = None
     deepgram_api_key: SecretStr | None = None
     openai_api_key: SecretStr | None = None
@@ -67,7 +102,7 @@ class Settings(BaseModel):
     def load(
         cls,
         *,
-        flags: Mapping[str, str | None] | None = None,
+        flags: Mapping[str, Any] | None = None,
         env: Mapping[str, str] | None = None,
         folder: Path | None = None,
         agent: object | None = None,
@@ -75,52 +110,39 @@ class Settings(BaseModel):
         """Put the settings together.
 
         Args:
-            flags: by short name, as the command line gave them.
+            flags: by short name, as the command line gave them; a backend may be an object.
             env: the environment; None: none is read.
             folder: where ``.env`` and ``agentkit.toml`` may be; None: none is read.
-            agent: an agent or its class, whose ``llm``, ``tts`` and ``flux`` may be names.
+            agent: an agent or its class, whose ``llm``, ``tts`` and ``flux`` may be names or
+                backends. `FluxOptions` name no backend.
 
         Raises:
             ConfigError: a value cannot be right; it says where the value came from.
         """
-        by_env = {name: short for short, name in NAMES.items()}
-        layers: list[tuple[str, Mapping[str, Any]]] = [("a flag", flags or {})]
-        layers.append(("the environment", _renamed(env or {}, by_env)))
+        layers: list[tuple[str, Mapping[str, Any]]] = [
+            (_FLAG, _known(flags or {}, _FLAG)),
+            (_ENVIRONMENT, _short(env or {})),
+        ]
         if folder is not None:
-            layers.append((".env", _renamed(read_env(folder / ".env"), by_env)))
+            layers.append((".env", _short(read_env(folder / ".env"))))
             layers.append(("agentkit.toml", _read_toml(folder / "agentkit.toml")))
-        layers.append(("the agent", _of_agent(agent)))
-        values: dict[str, str] = {}
+        layers.append((_AGENT, _of_agent(agent)))
+        values: dict[str, Any] = {}
         sources: dict[str, str] = {}
         for source, layer in layers:
-            for short, value in layer.items():
-                if short in NAMES and value not in (None, "") and short not in values:
-                    values[short] = str(value)
+            for short, given in layer.items():
+                if short in values:
+                    continue
+                value = _checked(short, given, source)
+                if value is not None:
+                    values[short] = value
                     sources[short] = source
-        settings = cls(**values, sources=sources)
-        settings._check()
-        return settings
-
-    def _check(self) -> None:
-        if self.flux is not None and self.flux not in FLUX_NAMES:
-            url = urlsplit(self.flux)
-            if url.scheme not in ("ws", "wss") or not url.hostname:
-                raise ConfigError(
-                    self._named("flux"),
-                    f"{self.flux!r} is none of {', '.join(FLUX_NAMES)}, nor a ws:// or wss:// URL",
-                )
-        for short in ("openai_base_url", "public_url"):
-            value = getattr(self, short)
-            if value is not None and urlsplit(value).scheme not in ("http", "https"):
-                raise ConfigError(self._named(short), f"{value!r} is no http:// or https:// URL")
-
-    def _named(self, short: str) -> str:
-        return f"{NAMES[short]} (from {self.sources.get(short, 'the arguments')})"
+        return cls(**values, sources=sources)
 
     def choose_flux(self) -> Choice:
-        """Where turns come from."""
+        """Where turns come from: ``deepgram``, ``cloudflare``, ``local``, a URL or an object."""
         if self.flux is not None:
-            return Choice(self.flux, f"named by {self.sources.get('flux', 'the arguments')}")
+            return self._named("flux", self.flux)
         if self.deepgram_api_key is not None:
             return Choice("deepgram", "DEEPGRAM_API_KEY is set")
         if self.cloudflare_api_token is not None and self.cloudflare_account_id is not None:
@@ -128,88 +150,178 @@ class Settings(BaseModel):
         return Choice("local", "no key is set")
 
     def choose_llm(self) -> Choice:
-        """The language model."""
+        """The language model. `agentkit.plugins.load_llm` takes the choice's ``value``."""
         if self.llm is not None:
-            return Choice(self.llm, f"named by {self.sources.get('llm', 'the arguments')}")
+            return self._named("llm", self.llm)
         if self.openai_api_key is not None:
             return Choice("openai", "OPENAI_API_KEY is set")
         return Choice("local/script", "no key is set; scripted answers, not a model")
 
     def choose_tts(self) -> Choice:
-        """The voice."""
+        """The voice. `agentkit.plugins.load_tts` takes the choice's ``value``."""
         if self.tts is not None:
-            return Choice(self.tts, f"named by {self.sources.get('tts', 'the arguments')}")
+            return self._named("tts", self.tts)
         if self.openai_api_key is not None:
             return Choice("openai", "OPENAI_API_KEY is set")
         return Choice("local/pico", "no key is set")
 
     def describe(self) -> str:
-        """Which backends were chosen, and why: one line."""
-        chosen = (
-            ("flux", self.choose_flux()),
-            ("llm", self.choose_llm()),
-            ("voice", self.choose_tts()),
-        )
-        return " · ".join(f"{what}: {choice.name} ({choice.why})" for what, choice in chosen)
+        """Which backends were chosen, and why: one line, without secrets."""
+        return f"flux: {self.choose_flux()} · llm: {self.choose_llm()} · voice: {self.choose_tts()}"
+
+    def _named(self, short: str, value: object) -> Choice:
+        why = f"named by {self.sources.get(short, 'the arguments')}"
+        if isinstance(value, str):
+            return Choice(value, why)
+        return Choice(getattr(value, "name", type(value).__name__), why, value)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, _public(value) if isinstance(value, str) else value
+
+
+# ------------------------------------------------------------------------------------- checking
+
+
+def _checked(short: str, value: object, source: str) -> Any:
+    """The value as it is to be used; None if there is none. Raises ConfigError."""
+    where = _place(short, source)
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if value is None or isinstance(value, _OBJECTS.get(short, ())):
+        return value
+    if not isinstance(value, str):
+        raise ConfigError(where, f"has to be text, not {type(value).__name__}")
+    value = value.strip()
+    if not value:
+        return None
+    if short in _URLS and not (short == "flux" and value in FLUX_NAMES):
+        return _checked_url(value, _URLS[short], short, where)
+    return value
+
+
+def _checked_url(value: str, schemes: tuple[str, ...], short: str, where: str) -> str:
+    try:
+        url = urlsplit(value)
+        right = url.scheme in schemes and bool(url.hostname) and url.port != 0
+    except ValueError:  # a port or an address that is none
+        right = False
+    if not right:
+        kinds = f"{schemes[0]}:// or {schemes[1]}:// URL"
+        if short == "flux":
+            close = get_close_matches(value.lower(), FLUX_NAMES, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            problem = f"is none of {', '.join(FLUX_NAMES)}, nor a {kinds}{hint}"
+        else:
+            problem = f"is no {kinds}"
+        raise ConfigError(where, f"{_quoted(value)} {problem}")
+    # Paths are put behind it, and carriers sign what that makes.
+    return value.rstrip("/") if short == "public_url" else value
+
+
+def _place(short: str, source: str) -> str:
+    """A setting by its name there; flags are few, and go by the name that every setting has."""
+    name = short if source in ("agentkit.toml", _AGENT) else NAMES[short]
+    return f"{name} (from {source})"
+
+
+def _public(text: str) -> str:
+    """A URL without its user, password and query, which may hold a key; other text as it is."""
+    if "://" not in text:
+        return text
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return f"{text.partition('://')[0]}://..."
+    host = url.netloc.rpartition("@")[2]
+    return urlunsplit((url.scheme, host, url.path, "..." if url.query else "", ""))
+
+
+def _quoted(value: str) -> str:
+    """A wrong value, for an error. What is long and no URL may be a key that went astray."""
+    if "://" in value:
+        return repr(_public(value))
+    return repr(value) if len(value) <= 20 else f"what is there ({len(value)} characters)"
+
+
+# -------------------------------------------------------------------------------------- sources
+
+_BLANK = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\n|\Z)")
+_VARIABLE = re.compile(
+    r"""[ \t]* (?:export[ \t]+)? (?P<name>[A-Za-z_][A-Za-z0-9_]*) [ \t]* =
+    (?: [ \t]* '(?P<plain>[^']*)'
+      | [ \t]* "(?P<escaped>(?:[^"\\]|\\.)*)"
+      | (?![ \t]*['"]) (?P<bare>(?:(?![ \t]\#)[^\n])*) )
+    [ \t]* (?:\#[^\n]*)? (?:\n|\Z)""",
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
 
 
 def read_env(path: Path) -> dict[str, str]:
     r"""The variables of an ``.env`` file; none if there is no such file.
 
     A line is ``NAME=value``, with ``export`` before it or not. Values may stand in single quotes,
-    as they are, or in double quotes, with ``\n``, ``\"`` and ``\\``. ``#`` begins a comment on a
-    line of its own, or after a space behind a value without quotes.
+    as they are, or in double quotes, with ``\n``, ``\"`` and ``\\``; in quotes they may run over
+    several lines. ``#`` begins a comment on a line of its own, behind a quoted value, or after a
+    space behind one without quotes. ``$NAME`` is not replaced. The last of several wins.
 
     Raises:
-        ConfigError: a line is none of this; it names the file and the line.
+        ConfigError: the file cannot be read, or a line is none of this; it names the line.
     """
-    if not path.is_file():
-        return {}
+    text = _read(path)
     found: dict[str, str] = {}
-    for number, raw in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        line = raw.strip().removeprefix("export ").strip()
-        if not line or line.startswith("#"):
+    at = 0
+    while at < len(text):
+        if blank := _BLANK.match(text, at):
+            at = blank.end()
             continue
-        name, equals, value = line.partition("=")
-        if not equals or not name.strip().replace("_", "").isalnum():
-            raise ConfigError(f"{path.name}, line {number}", "is no NAME=value")
-        found[name.strip()] = _value(value.strip(), f"{path.name}, line {number}")
+        variable = _VARIABLE.match(text, at)
+        if variable is None:
+            line = text.count("\n", 0, at) + 1
+            raise ConfigError(
+                f"{path.name}, line {line}", "is no NAME=value, or its quotation mark is not closed"
+            )
+        name, plain, escaped, bare = variable.group("name", "plain", "escaped", "bare")
+        if escaped is not None:
+            found[name] = re.sub(r'\\[n"\\]', lambda escape: _ESCAPES[escape[0]], escaped)
+        else:
+            found[name] = plain if plain is not None else bare.strip()
+        at = variable.end()
     return found
-
-
-def _value(text: str, where: str) -> str:
-    quote = text[:1]
-    if quote not in ("'", '"') or not quote:
-        return text.split(" #")[0].strip()
-    end = text.find(quote, 1)
-    while quote == '"' and end > 0 and text[end - 1] == "\\":
-        end = text.find(quote, end + 1)
-    if end < 0:
-        raise ConfigError(where, f"the quotation mark {quote} is not closed")
-    inner = text[1:end]
-    if quote == '"':
-        inner = inner.replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\")
-    return inner
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(_read(path))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(path.name, str(error)) from error
-    unknown = sorted(found.keys() - NAMES.keys())
+    return dict(_known(found, path.name))
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path.name, f"cannot be read: {type(error).__name__}") from error
+
+
+def _known(values: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    unknown = sorted(values.keys() - NAMES.keys())
     if unknown:
-        known = ", ".join(NAMES)
-        raise ConfigError(f"{path.name}: {unknown[0]}", f"is not known; known are {known}")
-    return found
+        raise ConfigError(f"{source}: {unknown[0]}", f"is not known; known are {', '.join(NAMES)}")
+    return values
 
 
-def _renamed(values: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
-    return {short: values[name] for name, short in names.items() if name in values}
+def _short(values: Mapping[str, str]) -> dict[str, str]:
+    """By short names; what is none of ours is left aside."""
+    return {short: values[name] for short, name in NAMES.items() if name in values}
 
 
-def _of_agent(agent: object | None) -> dict[str, str]:
-    found = {short: getattr(agent, short, None) for short in ("flux", "llm", "tts")}
-    return {short: value for short, value in found.items() if isinstance(value, str)}
+def _of_agent(agent: object | None) -> dict[str, Any]:
+    found = {short: getattr(agent, short, None) for short in _OBJECTS}
+    return {
+        short: value for short, value in found.items() if isinstance(value, str | _OBJECTS[short])
+    }

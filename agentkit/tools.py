@@ -1,27 +1,60 @@
-"""Tools: typed methods of an agent that the model can call."""
+"""Tools: typed methods of an agent that the model can call.
+
+A `Tool` is made by the decorator `tool`, collected when the agent's class is written (`collect`),
+shown to the model as a JSON schema (`Tool.spec`) and run with the JSON that the model wrote
+(`Tool.run`). Whatever goes wrong in a run becomes a text for the model, and an error beside it for
+the session: a tool never breaks a call.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import json
+import math
 import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, is_dataclass
-from typing import Any, Generic, TypeVar, get_type_hints, overload
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import cached_property, update_wrapper
+from types import FunctionType, MethodType, SimpleNamespace
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    TypeVar,
+    cast,
+    get_type_hints,
+    overload,
+)
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
+from pydantic_core import to_json
 
 from agentkit.core.history import ToolCall
 from agentkit.errors import ConfigError
 from agentkit.llm.base import ToolSpec
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
+M = TypeVar("M", bound=Callable[..., Any])
+"""The method as it is called on an instance."""
 
+# What OpenAI takes as a function's name, and others after it.
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_ARGS = re.compile(r"^\s*(Args|Arguments|Parameters):\s*$")
-_SECTION = re.compile(r"^\s*(Returns|Raises|Yields|Example|Examples|Note|Notes):\s*$")
-_ARG = re.compile(r"^\s*\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
+_HEADER = re.compile(r"(\w[\w ]*):\s*")
+_ARGUMENT = re.compile(r"\*{0,2}(\w+)\s*(?:\(.*?\))?:(?:\s+(.*))?")
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+_threads = ThreadPoolExecutor(64, thread_name_prefix="agentkit-tool")
+"""Plain functions run here. Not asyncio's own pool: functions that hang would fill it, and name
+look-ups wait in that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +78,13 @@ class ToolResult:
     error: BaseException | None = None
 
 
-class Tool(Generic[F]):
+class Tool(Generic[M]):
     """A method that the model can call. Made by `tool`; on an instance it is the plain method.
 
     Attributes:
+        function: the method as it was written.
         name: as the model calls it.
+        description: when to call it, for the model.
         read_only: it has no effects, so it may run before its turn has settled.
         timeout: seconds until it is given up.
         settle: 0: an effect that does not wait until its turn has settled; None: it waits.
@@ -58,7 +93,7 @@ class Tool(Generic[F]):
 
     def __init__(
         self,
-        function: F,
+        function: Callable[..., Any],
         *,
         read_only: bool = False,
         timeout: float = 20.0,
@@ -67,112 +102,219 @@ class Tool(Generic[F]):
         name: str | None = None,
         description: str | None = None,
     ) -> None:
+        if not isinstance(function, FunctionType) or _wrapped(function):
+            raise ConfigError("@tool", f"belongs directly on a method, not on {function!r}")
+        update_wrapper(self, function, updated=())
         self.function = function
         self.name = name or function.__name__
+        self._is_async = inspect.iscoroutinefunction(function)
+        if not _NAME.fullmatch(self.name):
+            raise self._wrong("a name is 1 to 64 letters, digits, _ or -")
+        if not (timeout > 0 and math.isfinite(timeout)):
+            raise self._wrong(f"timeout {timeout} is no number of seconds above 0")
+        if settle not in (None, 0):
+            raise self._wrong(f"settle is None (wait) or 0 (do not wait), not {settle}")
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise self._wrong("it yields, but a tool returns one result")
         self.read_only = read_only
         self.timeout = timeout
         self.settle = settle
         self.filler = filler
-        self.__doc__ = function.__doc__
-        if not _NAME.fullmatch(self.name):
-            raise ConfigError(f"tool {self.name}", "a name is 1 to 64 letters, digits, _ or -")
-        if timeout <= 0:
-            raise ConfigError(f"tool {self.name}", f"timeout {timeout} is not above 0 seconds")
-        text, about = _describe(inspect.getdoc(function) or "")
-        self._description = description or text or self.name
-        self._about = about
-        self._arguments: type[BaseModel] | None = None
-        self._call_parameter: str | None = None
+        text, self._about = _describe(inspect.getdoc(function) or "")
+        self.description = description or text or self.name
 
     @overload
-    def __get__(self, owner: None, kind: type) -> Tool[F]: ...
+    def __get__(self, owner: None, kind: type) -> Tool[M]: ...
 
     @overload
-    def __get__(self, owner: object, kind: type | None = None) -> Callable[..., Any]: ...
+    def __get__(self, owner: object, kind: type | None = None) -> M: ...
 
     def __get__(self, owner: object | None, kind: type | None = None) -> Any:
         """The tool itself on the class, the method on an instance."""
-        return self if owner is None else self.function.__get__(owner, kind)
+        return self if owner is None else MethodType(self.function, owner)
 
-    @property
+    def __call__(self, owner: object, /, *args: Any, **kwargs: Any) -> Any:
+        """The plain method, reached through the class."""
+        return self.function(owner, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<tool {self.name}>"
+
+    @cached_property
     def spec(self) -> ToolSpec:
-        """The tool as the model sees it."""
-        schema = self._model().model_json_schema()
+        """The tool as the model sees it. Raises ConfigError where `collect` does."""
+        schema = self._arguments.model.model_json_schema(schema_generator=_Schema)
         schema.pop("title", None)
-        for shown in schema.get("properties", {}).values():
-            shown.pop("title", None)
         schema.setdefault("properties", {})
-        return ToolSpec(self.name, self._description, schema)
+        return ToolSpec(self.name, self.description, schema)
 
     async def run(self, owner: object, call: ToolCall) -> ToolResult:
         """Call the method with a model's arguments.
 
         Never raises, except when cancelled: wrong arguments, errors and a timeout become a short
-        text for the model, without internals, and errors also ``ToolResult.error``. A plain
-        function runs in a thread, which goes on past the timeout.
+        text for the model, without internals; errors and a timeout also ``ToolResult.error``. A
+        plain function runs in a thread, in a copy of the caller's context; it goes on past a
+        timeout or a cancellation, and its result is then lost.
         """
         try:
-            arguments = self._model().model_validate_json(call.arguments or "{}")
+            given = self._arguments.read(call)
         except ValidationError as error:
             return ToolResult(f"The arguments are wrong. {_complaints(error)}")
-        given = {name: getattr(arguments, name) for name in type(arguments).model_fields}
-        if self._call_parameter is not None:
-            given[self._call_parameter] = Call(call.id, call.name)
-        try:
-            async with asyncio.timeout(self.timeout) as timeout:
-                if inspect.iscoroutinefunction(self.function):
-                    result = await self.function(owner, **given)
-                else:
-                    result = await asyncio.to_thread(self.function, owner, **given)
-        except TimeoutError as error:
-            if timeout.expired():
-                text = f"{self.name} did not answer within {self.timeout:g} seconds."
-                return ToolResult(text, error)
+        except Exception as error:  # a validator of the user's own broke
             return ToolResult(f"{self.name} failed.", error)
+        try:
+            async with asyncio.timeout(self.timeout) as deadline:
+                result = await self._call(owner, given)
         except Exception as error:
+            if isinstance(error, TimeoutError) and deadline.expired():
+                return ToolResult(self._late(), error)
             return ToolResult(f"{self.name} failed.", error)
-        return ToolResult(_as_text(result))
-
-    def check(self) -> None:
-        """Raise ConfigError if the model could not be told how to call it."""
-        self._model()
-
-    def _model(self) -> type[BaseModel]:
-        if self._arguments is None:
-            self._arguments = self._make_model()
-        return self._arguments
-
-    def _make_model(self) -> type[BaseModel]:
-        parameters = list(inspect.signature(self.function).parameters.values())[1:]
         try:
-            hints = get_type_hints(self.function, include_extras=True)
-        except NameError as error:
-            raise ConfigError(
-                f"tool {self.name}", f"{error}: its types have to be importable in its module"
-            ) from error
-        fields: dict[str, Any] = {}
-        for parameter in parameters:
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                raise ConfigError(
-                    f"tool {self.name}", f"*{parameter.name}: name each parameter, with its type"
-                )
-            if parameter.name not in hints:
-                raise ConfigError(
-                    f"tool {self.name}", f"parameter {parameter.name} needs a type, e.g. str"
-                )
-            if hints[parameter.name] is Call:
-                self._call_parameter = parameter.name
+            return ToolResult(_as_text(result))
+        except Exception as error:  # it was done all the same, and must not be done again
+            return ToolResult("done", error)
+
+    async def _call(self, owner: object, given: dict[str, Any]) -> Any:
+        if self._is_async:
+            return await self.function(owner, **given)
+
+        def work() -> tuple[Any, Exception | None]:
+            try:
+                return self.function(owner, **given), None
+            except Exception as error:  # not raised: a future refuses StopIteration
+                return None, error
+
+        loop = asyncio.get_running_loop()
+        result, error = await loop.run_in_executor(_threads, copy_context().run, work)
+        if error is not None:
+            raise error
+        return await result if inspect.isawaitable(result) else result
+
+    def _late(self) -> str:
+        text = f"{self.name} did not answer within {self.timeout:g} seconds."
+        return text if self.read_only else f"{text} It is not known whether it was done."
+
+    @cached_property
+    def _arguments(self) -> _Arguments:
+        """Made at first need: an annotation may name what stands further down in the module."""
+        return _Arguments(self)
+
+    def _wrong(self, problem: str) -> ConfigError:
+        return ConfigError(f"tool {self.name}", problem)
+
+
+class _Schema(GenerateJsonSchema):
+    """Without titles: they repeat the names, and the model pays for each token."""
+
+    ignored_warning_kinds: ClassVar[set[JsonSchemaWarningKind]] = {  # type: ignore[misc]
+        "skipped-choice",
+        "non-serializable-default",
+    }
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+class _Arguments:
+    """A method's parameters as a pydantic model.
+
+    Its fields are numbered and the parameters' names are aliases, so that a parameter may have a
+    name that pydantic has a use for, such as ``copy`` or ``json``.
+    """
+
+    def __init__(self, tool: Tool[Any]) -> None:
+        self._tool = tool
+        self._call_parameters: list[str] = []
+        self._fields: dict[str, str] = {}
+        definitions: dict[str, Any] = {}
+        hints = self._hints()
+        for parameter in self._parameters():
+            name = parameter.name
+            if name not in hints:
+                raise tool._wrong(f"parameter {name} needs a type, as in {name}: str")
+            if hints[name] is Call:
+                self._call_parameters.append(name)
                 continue
-            default = ... if parameter.default is parameter.empty else parameter.default
-            about = self._about.get(parameter.name)
-            fields[parameter.name] = (hints[parameter.name], Field(default, description=about))
-        return create_model(
-            f"{self.name}_arguments", __config__=ConfigDict(extra="forbid"), **fields
-        )
+            field = f"field{len(self._fields)}"
+            self._fields[field] = name
+            definitions[field] = (hints[name], self._field(parameter))
+        self.model = self._model(definitions)
+
+    def read(self, call: ToolCall) -> dict[str, Any]:
+        """What the model wrote, as keyword arguments. Raises ValidationError."""
+        text = call.arguments.strip()
+        read = self.model.model_validate_json("{}" if text in ("", "null") else text)
+        given = {name: getattr(read, field) for field, name in self._fields.items()}
+        for name in self._call_parameters:
+            given[name] = Call(call.id, call.name)
+        return given
+
+    def _parameters(self) -> list[inspect.Parameter]:
+        found = [*inspect.signature(self._tool.function).parameters.values()]
+        if not found or found[0].kind not in (found[0].POSITIONAL_ONLY, _BY_NAME[0]):
+            raise self._tool._wrong("it is a method: its first parameter is self")
+        for parameter in found[1:]:
+            if parameter.kind not in _BY_NAME:
+                raise self._tool._wrong(
+                    f"parameter {parameter.name} cannot be given by name: "
+                    "name each parameter, with its type"
+                )
+        return found[1:]
+
+    def _hints(self) -> dict[str, Any]:
+        """The parameters' types. What is returned is no concern of the model's."""
+        plain = cast("FunctionType", inspect.unwrap(self._tool.function))
+        wanted = {name: hint for name, hint in plain.__annotations__.items() if name != "return"}
+        try:
+            return get_type_hints(
+                cast("Any", SimpleNamespace(__annotations__=wanted)),
+                globalns=plain.__globals__,
+                include_extras=True,
+            )
+        except NameError as error:
+            raise self._tool._wrong(
+                f"{error}: the types of its parameters have to be defined above the class, or "
+                "imported in its module, and not for TYPE_CHECKING alone"
+            ) from error
+
+    def _field(self, parameter: inspect.Parameter) -> Any:
+        default = ... if parameter.default is parameter.empty else parameter.default
+        if isinstance(default, FieldInfo):
+            raise self._tool._wrong(
+                f"parameter {parameter.name} has Field() as its default: write it as "
+                f"{parameter.name}: Annotated[TYPE, Field(...)]"
+            )
+        about = self._tool._about.get(parameter.name)
+        # A description of None would take away one that stands in Annotated.
+        more: dict[str, Any] = {"description": about} if about else {}
+        return Field(default, alias=parameter.name, **more)
+
+    def _model(self, definitions: dict[str, Any]) -> type[BaseModel]:
+        # Models write 5551234 for a telephone number that is asked for as text.
+        config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+        try:
+            model: type[BaseModel] = create_model(
+                f"{self._tool.name}_arguments", __config__=config, **definitions
+            )
+            model.model_json_schema(schema_generator=_Schema)
+        except PydanticUserError as error:
+            raise self._tool._wrong(
+                f"{self._culprit(definitions)}: its type makes no JSON schema. Use text, numbers, "
+                "dates, Literal, Enum, lists of these, or pydantic models"
+            ) from error
+        return model
+
+    def _culprit(self, definitions: dict[str, Any]) -> str:
+        for field, (hint, _) in definitions.items():
+            try:
+                TypeAdapter(hint).json_schema(schema_generator=_Schema)
+            except PydanticUserError:
+                return f"parameter {self._fields[field]}"
+        return "a parameter"
 
 
 @overload
-def tool(function: F, /) -> Tool[F]: ...
+def tool(function: Callable[Concatenate[Any, P], R], /) -> Tool[Callable[P, R]]: ...
 
 
 @overload
@@ -184,25 +326,28 @@ def tool(
     filler: str | None = None,
     name: str | None = None,
     description: str | None = None,
-) -> Callable[[F], Tool[F]]: ...
+) -> Callable[[Callable[Concatenate[Any, P], R]], Tool[Callable[P, R]]]: ...
 
 
-def tool(function: F | None = None, /, **options: Any) -> Tool[F] | Callable[[F], Tool[F]]:
+def tool(
+    function: Callable[..., Any] | None = None, /, **options: Any
+) -> Tool[Any] | Callable[[Callable[..., Any]], Tool[Any]]:
     """Make a method a tool that the model can call.
 
-    The docstring tells the model when to use it, its ``Args:`` what to give; the types become a
-    JSON schema. Plain functions run in a thread.
+    The docstring tells the model when to use it, its ``Args:`` (Google style) what to give; the
+    types become a JSON schema. Plain functions run in a thread. In the code the method stays what
+    it was: ``await agent.opening_hours("Monday")``.
 
     Args:
         function: the method, where the decorator is used without arguments.
-        options: ``read_only`` (no effects, so it may run before its turn has settled),
-            ``timeout`` (20 seconds), ``settle=0`` (an effect that need not wait for that),
-            ``filler`` (said while it is slow), ``name`` and ``description`` (instead of the
-            method's own).
+        options: ``read_only`` (no effects, so it may run before its turn has settled, even in a
+            draft), ``timeout`` (20 seconds), ``settle=0`` (an effect that need not wait until the
+            turn has settled), ``filler`` (what the agent may say while it is slow), ``name`` and
+            ``description`` (for the model, instead of the method's own).
 
     Raises:
-        ConfigError: the name or the timeout cannot be right. Missing types are found when the
-            class is written.
+        ConfigError: the name, the timeout or the method cannot be right. Missing types are found
+            by `collect`, when the agent's class is written.
     """
     if function is not None:
         return Tool(function)
@@ -210,54 +355,102 @@ def tool(function: F | None = None, /, **options: Any) -> Tool[F] | Callable[[F]
 
 
 def collect(owner: type) -> dict[str, Tool[Any]]:
-    """The tools of a class by name, inherited ones first, in the order they are written.
+    """The tools of a class by the model's names, inherited ones first, in the order written.
+
+    A subclass replaces a tool by another ``@tool`` method, and takes it away with ``method =
+    None``.
 
     Raises:
-        ConfigError: two methods have one name for the model, or a parameter has no type.
+        ConfigError: two tools have one name for the model, a parameter has no type or one that
+            makes no JSON schema, ``@tool`` is inside another decorator, or a tool is overridden by
+            something that is none.
     """
-    by_attribute: dict[str, Tool[Any]] = {}
+    attributes: dict[str, Tool[Any]] = {}
     for kind in reversed(owner.__mro__):
         for attribute, value in vars(kind).items():
             if isinstance(value, Tool):
-                by_attribute[attribute] = value
-            elif attribute in by_attribute:
-                del by_attribute[attribute]
+                attributes[attribute] = value
+            elif _wrapped(value):
+                where = f"{kind.__name__}.{attribute}"
+                raise ConfigError(where, "put @tool above the other decorators, outermost")
+            elif attribute in attributes and value is not None:
+                raise ConfigError(
+                    f"{kind.__name__}.{attribute}",
+                    "overrides a tool and is none: put @tool on it, or set it to None to take "
+                    "the tool away",
+                )
+            else:
+                attributes.pop(attribute, None)
     found: dict[str, Tool[Any]] = {}
-    for value in by_attribute.values():
+    for attribute, value in attributes.items():
         if value.name in found:
-            raise ConfigError(f"tool {value.name}", f"two methods of {owner.__name__} have it")
-        value.check()
+            other = next(name for name, tool in attributes.items() if tool is found[value.name])
+            raise ConfigError(
+                f"tool {value.name}",
+                f"two methods of {owner.__name__} have it: {other} and {attribute}",
+            )
+        value._arguments  # noqa: B018 - raises what is wrong with it
         found[value.name] = value
     return found
 
 
+def _wrapped(value: object) -> bool:
+    """Whether this is a tool inside another decorator, or a decorator that hides a function."""
+    if isinstance(value, staticmethod | classmethod):
+        inner: object = value.__func__
+    elif isinstance(value, property):
+        inner = value.fget
+    elif isinstance(value, FunctionType):
+        inner = vars(value).get("__wrapped__")
+    else:
+        inner = None
+    return isinstance(inner, Tool)
+
+
 def _describe(doc: str) -> tuple[str, dict[str, str]]:
-    """A docstring's text, and what its ``Args:`` say of each parameter."""
+    """A docstring's text, and what its ``Args:`` say of each parameter (Google style).
+
+    Other sections (``Returns:``, ``Raises:``) are for people who read the code.
+    """
     text: list[str] = []
     about: dict[str, str] = {}
-    current: str | None = None
-    place = "text"
+    section = ""
+    margin = 0
+    name = ""
     for line in doc.splitlines():
-        if _ARGS.match(line):
-            place = "args"
-        elif _SECTION.match(line):
-            place = "else"
-        elif place == "text":
+        bare = line.strip()
+        indent = len(line) - len(line.lstrip())
+        if indent == 0 and bare:
+            header = _HEADER.fullmatch(bare)
+            section = header[1].lower() if header and header[1].lower() in _SECTIONS else ""
+            margin = 0
+            if section:
+                continue
+        if not section:
             text.append(line)
-        elif place == "args" and (match := _ARG.match(line)):
-            current = match.group(1)
-            about[current] = match.group(2)
-        elif place == "args" and current and line.strip():
-            about[current] += " " + line.strip()
+        elif section in ("args", "arguments", "parameters") and bare:
+            margin = margin or indent
+            match = _ARGUMENT.fullmatch(bare) if indent <= margin else None
+            if match:
+                name = match[1]
+                about[name] = match[2] or ""
+            elif name:
+                about[name] = f"{about[name]} {bare}".strip()
     return "\n".join(text).strip(), about
+
+
+_SECTIONS = frozenset(
+    {"args", "arguments", "parameters", "returns", "yields", "raises", "note", "notes"}
+    | {"example", "examples", "attributes", "warning", "warnings", "see also", "todo"}
+)
 
 
 def _complaints(error: ValidationError) -> str:
     """What is wrong with the arguments, for the model, without the values it gave."""
-    parts = []
-    for complaint in error.errors(include_url=False, include_input=False):
-        where = ".".join(str(part) for part in complaint["loc"])
-        parts.append(f"{where}: {complaint['msg']}" if where else complaint["msg"])
+    parts: Iterable[str] = (
+        ": ".join(filter(None, (".".join(map(str, complaint["loc"])), complaint["msg"])))
+        for complaint in error.errors(include_url=False, include_input=False)
+    )
     return "; ".join(parts) + "."
 
 
@@ -266,8 +459,13 @@ def _as_text(result: object) -> str:
         return "done"
     if isinstance(result, str):
         return result
-    if isinstance(result, BaseModel):
-        return result.model_dump_json()
-    if is_dataclass(result) and not isinstance(result, type):
-        result = asdict(result)
-    return json.dumps(result, ensure_ascii=False, default=str)
+    return to_json(result, fallback=_in_own_words).decode()
+
+
+def _in_own_words(value: object) -> str:
+    """What has no form in JSON, if it has words for itself."""
+    if type(value).__str__ is object.__str__:
+        raise TypeError(
+            f"a tool returned a {type(value).__name__}: return text, or what turns into JSON"
+        )
+    return str(value)

@@ -1,6 +1,15 @@
-"""Audio formats, G.711, framing and resampling."""
+"""Audio formats, G.711 and framing. Resampling needs a library: `agentkit.audio.resample`."""
 
 from agentkit.audio.formats import AudioFormat, Encoding
-from agentkit.audio.frames import Reframer, first_sound
+from agentkit.audio.frames import Reframer, first_sound, is_silent
+from agentkit.audio.g711 import decode, encode
 
-__all__ = ["AudioFormat", "Encoding", "Reframer", "first_sound"]
+__all__ = [
+    "AudioFormat",
+    "Encoding",
+    "Reframer",
+    "decode",
+    "encode",
+    "first_sound",
+    "is_silent",
+]

@@ -1,55 +1,98 @@
-"""Frames of raw audio: cutting to a fixed size, and finding the first sound."""
+"""Frames of raw audio: cutting to a fixed size, telling silence from sound."""
 
 from __future__ import annotations
 
 import sys
 from array import array
+from functools import lru_cache
 
-from agentkit.audio.formats import AudioFormat
-from agentkit.audio.g711 import decode
+from agentkit.audio.formats import AudioFormat, Encoding
+from agentkit.audio.g711 import values
 
 AUDIBLE = 200
 """Of 32,768: samples up to this are silence, about -44 dBFS."""
 
+_BLOCK = 1024
+"""Samples that are looked through at once, so that sound near the start is found early."""
+
 
 def first_sound(data: bytes, form: AudioFormat, threshold: int = AUDIBLE) -> int | None:
-    """Where the first sample louder than ``threshold`` is, in bytes; None if all is silence."""
-    samples = array("h", decode(data, form.encoding)[: len(data) // form.sample_bytes * 2])
+    """Where the first sample louder than ``threshold`` is, in bytes; None if all is silence.
+
+    Args:
+        data: whole samples in ``form``; an odd last byte of linear16 is left aside.
+        form: what ``data`` is in.
+        threshold: of 32,768, the largest magnitude that is still silence.
+    """
+    if form.encoding != "linear16":
+        at = data.translate(_loud(form.encoding, threshold)).find(1)
+        return None if at < 0 else at
+    samples = array("h", data if not len(data) & 1 else data[:-1])
     if sys.byteorder == "big":
         samples.byteswap()
-    if not samples or (max(samples) <= threshold and min(samples) >= -threshold):
-        return None
-    for at, sample in enumerate(samples):
-        if sample > threshold or sample < -threshold:
-            return at * form.sample_bytes
+    for begin in range(0, len(samples), _BLOCK):
+        block = samples[begin : begin + _BLOCK]
+        if max(block) > threshold or min(block) < -threshold:
+            return 2 * next(
+                at
+                for at, sample in enumerate(block, begin)
+                if sample > threshold or sample < -threshold
+            )
     return None
+
+
+def is_silent(data: bytes, form: AudioFormat, threshold_dbfs: float = -44.0) -> bool:
+    """Whether no sample is louder than ``threshold_dbfs`` (0 is full scale). No audio is silent."""
+    return first_sound(data, form, int(32768 * 10 ** (threshold_dbfs / 20))) is None
+
+
+@lru_cache(maxsize=32)
+def _loud(encoding: Encoding, threshold: int) -> bytes:
+    """For each G.711 code word, 1 if it is louder than the threshold."""
+    return bytes(abs(value) > threshold for value in values(encoding))
 
 
 class Reframer:
     """Cuts chunks of any size into frames of one size.
 
+    A byte is copied once, into its frame; one that waits for the rest of its frame, twice.
+
     Args:
         size: bytes of a frame.
+
+    Raises:
+        ValueError: ``size`` is below 1.
     """
 
     def __init__(self, size: int) -> None:
-        if size <= 0:
+        if size < 1:
             raise ValueError(f"a frame has at least one byte, not {size}")
         self.size = size
         self._rest = bytearray()
 
     def push(self, data: bytes) -> list[bytes]:
         """Add a chunk; return the frames that are whole now."""
-        self._rest += data
-        whole = len(self._rest) // self.size * self.size
-        if not whole:
-            return []
-        view = bytes(self._rest[:whole])
-        del self._rest[:whole]
-        return [view[at : at + self.size] for at in range(0, whole, self.size)]
+        rest, size = self._rest, self.size
+        frames: list[bytes] = []
+        at = 0
+        if rest:
+            at = size - len(rest)
+            rest += data[:at]
+            if len(rest) < size:
+                return frames
+            frames.append(bytes(rest))
+            rest.clear()
+        end = len(data) - (len(data) - at) % size
+        frames += [data[begin : begin + size] for begin in range(at, end, size)]
+        rest += data[end:]
+        return frames
 
     def flush(self, padding: bytes = b"") -> bytes:
-        """Return what is left, filled up to a whole frame with ``padding`` if that is given."""
+        """Return what is left, filled up to a whole frame with ``padding`` if that is given.
+
+        Without anything left this is empty. ``padding`` is repeated as often as it takes:
+        ``audio.silence(1 / audio.rate)`` gives one sample of silence.
+        """
         rest = bytes(self._rest)
         self._rest.clear()
         if rest and padding:
