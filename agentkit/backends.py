@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from agentkit import plugins
 from agentkit.agent import Agent
+from agentkit.audio import resample
 from agentkit.config import Settings
 from agentkit.errors import ConfigError
 from agentkit.flux import FluxOptions, FluxSource
@@ -39,30 +41,27 @@ async def open_backends(settings: Settings, agent: type[Agent]) -> AsyncIterator
         PluginError: a backend could not be had.
     """
     async with AsyncExitStack() as stack:
-        llm = await asyncio.to_thread(_load_llm, settings, agent)
+        llm = await asyncio.to_thread(_load_llm, settings)
         stack.push_async_callback(llm.aclose)
-        tts = await asyncio.to_thread(_load_tts, settings, agent)
+        tts = await asyncio.to_thread(_load_tts, settings)
         stack.push_async_callback(tts.aclose)
+        await asyncio.to_thread(_preload_resampler)
         source = await _sources(settings, agent, stack)
         yield Backends(llm, tts, source, settings.describe())
 
 
-def _load_llm(settings: Settings, agent: type[Agent]) -> LLM:
-    if isinstance(agent.llm, LLM):
-        return agent.llm
-    name = settings.choose_llm().name
-    return plugins.load_llm(name, **_openai_options(settings, name))
+def _load_llm(settings: Settings) -> LLM:
+    choice = settings.choose_llm()
+    return plugins.load_llm(choice.value, **_openai_options(settings, choice.value))
 
 
-def _load_tts(settings: Settings, agent: type[Agent]) -> TTS:
-    if isinstance(agent.tts, TTS):
-        return agent.tts
-    name = settings.choose_tts().name
-    return plugins.load_tts(name, **_openai_options(settings, name))
+def _load_tts(settings: Settings) -> TTS:
+    choice = settings.choose_tts()
+    return plugins.load_tts(choice.value, **_openai_options(settings, choice.value))
 
 
-def _openai_options(settings: Settings, name: str) -> dict[str, Any]:
-    if plugins.parse_name(name)[0] != "openai":
+def _openai_options(settings: Settings, wanted: object) -> dict[str, Any]:
+    if not isinstance(wanted, str) or plugins.parse_name(wanted)[0] != "openai":
         return {}
     key = settings.openai_api_key
     options: dict[str, Any] = {"base_url": settings.openai_base_url}
@@ -80,14 +79,19 @@ def _preload_openai() -> None:
     tts.preload()
 
 
+def _preload_resampler() -> None:
+    """A call may need it; where it is not installed, the call that does will say so."""
+    with contextlib.suppress(ConfigError):
+        resample.preload()
+
+
 async def _sources(
     settings: Settings, agent: type[Agent], stack: AsyncExitStack
 ) -> Callable[[], TurnSource]:
-    wanted = agent.flux
-    if isinstance(wanted, TurnSource):
-        return lambda: wanted
-    options = wanted if isinstance(wanted, FluxOptions) else None
-    name = settings.choose_flux().name
+    name = settings.choose_flux().value
+    if isinstance(name, TurnSource):
+        return lambda: name
+    options = agent.flux if isinstance(agent.flux, FluxOptions) else None
     if name == "cloudflare":
         raise ConfigError("AGENTKIT_FLUX", "cloudflare is not supported yet")
     if name == "deepgram":

@@ -145,8 +145,6 @@ class Settings(BaseModel):
             return self._named("flux", self.flux)
         if self.deepgram_api_key is not None:
             return Choice("deepgram", "DEEPGRAM_API_KEY is set")
-        if self.cloudflare_api_token is not None and self.cloudflare_account_id is not None:
-            return Choice("cloudflare", "CLOUDFLARE_API_TOKEN is set")
         return Choice("local", "no key is set")
 
     def choose_llm(self) -> Choice:

@@ -242,9 +242,10 @@ def _not_found(group: Group, backend: str) -> str:
     told = f"no {group} backend is called {backend!r}; installed: {', '.join(names) or 'none'}."
     if close := get_close_matches(backend, names, 1, 0.75):
         told += f" Did you mean {close[0]!r}?"
+    elif package := _PACKAGES.get(backend):
+        told += f" It is installed with: pip install {package}"
     else:
-        package = _PACKAGES.get(backend, f"agentkit-{backend}")
-        told += f" If there is one, it is installed with: pip install {package}"
+        told += " Install the package that brings it; its documentation says which."
     if unreadable:
         told += f" (the metadata of {', '.join(unreadable)} cannot be read)"
     return told

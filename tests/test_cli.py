@@ -71,7 +71,7 @@ def test_plugins_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["replay", "none.jsonl"], "No such file"),
         (["demo", "--flux", "elsewhere"], "AGENTKIT_FLUX (from a flag): 'elsewhere'"),
         (["demo", "--flux", "deepgram"], "DEEPGRAM_API_KEY: is needed"),
-        (["demo", "--llm", "acme/x"], "pip install agentkit-acme"),
+        (["demo", "--llm", "acme/x"], "installed: local, openai"),
         (["demo", "--tts", "local/loud"], "there are local/pico"),
     ],
 )

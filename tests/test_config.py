@@ -49,8 +49,6 @@ def test_a_key_chooses_its_owner_and_is_never_shown() -> None:
     assert "secret" not in repr(found) + str(found) + found.describe()
     named = Settings.load(env={"OPENAI_API_KEY": "x", "AGENTKIT_LLM": "local/script"})
     assert named.choose_llm().name == "local/script"
-    cloud = Settings.load(env={"CLOUDFLARE_API_TOKEN": "x", "CLOUDFLARE_ACCOUNT_ID": "y"})
-    assert cloud.choose_flux().name == "cloudflare"
 
 
 @pytest.mark.parametrize(

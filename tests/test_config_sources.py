@@ -207,7 +207,7 @@ def test_unknown_flags_are_a_mistake() -> None:
         ),
         (
             {"OPENAI_API_KEY": "o", "CLOUDFLARE_API_TOKEN": "t", "CLOUDFLARE_ACCOUNT_ID": "a"},
-            "flux: cloudflare (CLOUDFLARE_API_TOKEN is set)"
+            "flux: local (no key is set)"
             " · llm: openai (OPENAI_API_KEY is set) · voice: openai (OPENAI_API_KEY is set)",
         ),
         (

@@ -84,7 +84,7 @@ def test_a_factory_gets_what_was_named() -> None:
 
 def test_a_missing_backend_says_what_is_there_and_what_to_install() -> None:
     with pytest.raises(
-        PluginNotFound, match=r"installed: local, openai.*pip install agentkit-acme"
+        PluginNotFound, match=r"installed: local, openai\. Install the package that brings it"
     ):
         plugins.load_llm("acme/x")
 

@@ -1,4 +1,4 @@
-"""A brain that needs no network: ``local/script``.
+"""Brains that need no network: ``local/script``, and with llama.cpp ``local/PATH.gguf``.
 
 ``local/script`` is no model: it gives scripted answers, as a small file says, in the way a model
 would: word by word, with tool calls, through the same interface. It is there to try an agent out,
@@ -24,7 +24,7 @@ from agentkit.llm import LLM, Finish, LLMEvent, LLMRequest, TextDelta, Usage
 
 
 def model_named(model: str = "script", **options: Any) -> LLM:
-    """The brain behind ``local/MODEL``: ``script``, or ``script:PATH.toml``.
+    """The brain behind ``local/MODEL``: ``script``, ``script:PATH.toml``, or a GGUF file.
 
     Raises:
         ConfigError: there is no such thing.
@@ -33,8 +33,14 @@ def model_named(model: str = "script", **options: Any) -> LLM:
         return ScriptLLM(**options)
     if model.startswith("script:"):
         return ScriptLLM(Path(model.removeprefix("script:")), **options)
+    if model.endswith(".gguf"):
+        from agentkit_local.gguf import GgufLLM
+
+        return GgufLLM(Path(model), **options)
     raise ConfigError(
-        "llm", f"no brain local/{model}: there are local/script and local/script:PATH.toml"
+        "llm",
+        f"no brain local/{model}: there are local/script, local/script:PATH.toml and "
+        "local/PATH.gguf",
     )
 
 
