@@ -326,7 +326,7 @@ class ScriptedLLM(LLM):
             for word in words[:last]:
                 await _until(due)
                 due += _or(reply.per_token, self._per_token)
-                made.first_token = made.first_token or _now()
+                made.first_token = _or(made.first_token, _now())
                 made.text += word
                 yield TextDelta(word)
             if reply.error is not None or not words:
@@ -352,10 +352,10 @@ class ScriptedLLM(LLM):
     def _take(self, request: LLMRequest) -> ScriptedReply:
         try:
             answer = self._answer(request)
-        except LookupError:
+        except LookupError as error:
             text = f"request {len(self.generations)} is not in the script of {self.name}"
             self._unscripted.append(text)
-            raise Unscripted(text) from None
+            raise Unscripted(text) from error
         return ScriptedReply(answer) if isinstance(answer, str) else answer
 
 
@@ -420,7 +420,7 @@ class SpokenPiece:
 
 
 class ScriptedTTS(TTS):
-    """A voice that speaks tones: every piece another one, as long as its text.
+    """A voice that speaks tones: as long as the text of a piece, and as high as its letters say.
 
     Args:
         format: of the audio.
@@ -428,7 +428,7 @@ class ScriptedTTS(TTS):
         lead_in: seconds of digital silence before each piece, as many voices have.
         first_byte: seconds from a piece's flush to its first audio, or from the end of the piece
             before, if that is later.
-        pace: seconds of audio made in a second; None: all at once.
+        pace: seconds of audio made in a second, from the first on; None: all at once.
         chunk: seconds of audio in each `SpeechAudio`.
         words: whether word times are given.
         name: as it shows in logs and records.
@@ -467,7 +467,7 @@ class ScriptedTTS(TTS):
         return [piece for stream in self.streams for piece in stream.pieces]
 
     def fail_next(self, error: TTSError, *, after: float = 0.0) -> None:
-        """The next stream to be opened raises this after so many seconds of its audio."""
+        """The next stream to be opened raises this instead of audio past so many seconds."""
         self._failures.append((error, after))
 
     def seconds(self, text: str) -> float:
@@ -549,61 +549,59 @@ class ScriptedSpeech(SpeechStream):
         self._changed.set()
 
     async def __aiter__(self) -> AsyncIterator[SpeechEvent]:
-        """The audio, piece by piece."""
+        """The audio, piece by piece. Raises the error of `ScriptedTTS.fail_next` at its place."""
         free = self.opened_at
-        while not self._cancelled.is_set():
-            if self._waiting:
-                piece = self._waiting.popleft()
+        try:
+            while (piece := await self._next()) is not None:
                 due = max(free, piece.flushed) + self._tts.first_byte
                 for audio, ready in self._audio(piece, due):
                     if not await self._wait(ready):
                         return
-                    yield self._count(piece, audio)
-                if piece.text and not await self._wait(due):
-                    return
+                    self._count(piece, audio)
+                    yield audio
                 free = piece.done = _now()
                 yield PieceEnd()
-            elif self._ended:
-                self._close()
-                return
-            else:
-                self._changed.clear()
-                await self._changed.wait()
+        finally:
+            self.closed_at = _or(self.closed_at, _now())
+
+    async def _next(self) -> SpokenPiece | None:
+        """The next whole piece; None if none will come."""
+        while not (self._waiting or self._ended or self._cancelled.is_set()):
+            self._changed.clear()
+            await self._changed.wait()
+        return self._waiting.popleft() if self._waiting and self.cancelled_at is None else None
 
     def _audio(self, piece: SpokenPiece, due: float) -> Iterator[tuple[SpeechAudio, float]]:
-        """The stretches of a piece, and when each is made."""
+        """The stretches of a piece with the words that begin in them, and when each is made."""
         tts = self._tts
-        lead = tts.format.silence(tts.lead_in) if piece.text else b""
-        spoken = tts.format.size(tts.per_character * len(piece.text))
-        period = _period(tts.format, sum(piece.text.encode()) if piece.text else 0)
-        data = lead + (period * (spoken // len(period) + 1))[:spoken]
+        if not piece.text:
+            return
+        spoken = tts.per_character * len(piece.text)
+        data = tts.format.silence(tts.lead_in)
+        data += tone(spoken, tts.format, pitch=sum(piece.text.encode()))
+        words = self._words(piece.text) if tts.words else []
         step = max(tts.format.sample_bytes, tts.format.size(tts.chunk))
-        words = self._words(piece) if tts.words else ()
-        made = 0.0
         for at in range(0, len(data), step):
-            part = data[at : at + step]
-            made += tts.format.seconds(len(part))
-            ready = due + (made / tts.pace if tts.pace else 0.0)
-            yield SpeechAudio(part, words if at == 0 else ()), ready
+            begin, end = tts.format.seconds(at), tts.format.seconds(at + step)
+            begun = tuple(word for word in words if begin <= word.start < end)
+            ready = due + begin / tts.pace if tts.pace else due
+            yield SpeechAudio(data[at : at + step], begun), ready
 
-    def _words(self, piece: SpokenPiece) -> tuple[SpokenWord, ...]:
-        tts, found = self._tts, []
-        for match in re.finditer(r"\S+", piece.text):
-            begin, end = (tts.lead_in + tts.per_character * at for at in match.span())
-            found.append(SpokenWord(match.group(), begin, end))
-        return tuple(found)
+    def _words(self, text: str) -> list[SpokenWord]:
+        lead, each = self._tts.lead_in, self._tts.per_character
+        return [
+            SpokenWord(found[0], lead + each * found.start(), lead + each * found.end())
+            for found in re.finditer(r"\S+", text)
+        ]
 
-    def _count(self, piece: SpokenPiece, audio: SpeechAudio) -> SpeechAudio:
-        """Take note of a stretch that is yielded; raise the scripted failure at its place."""
-        seconds = self._tts.format.seconds(len(audio.data))
-        if self._failure is not None and self._made + seconds > self._failure[1]:
-            self._close()
+    def _count(self, piece: SpokenPiece, audio: SpeechAudio) -> None:
+        """Take note of a stretch that is to be yielded; raise the scripted failure instead."""
+        made = self._made + self._tts.format.seconds(len(audio.data))
+        if self._failure is not None and made > self._failure[1] + 1e-9:
             raise self._failure[0]
-        self._made += seconds
-        piece.seconds += seconds
-        if piece.first_audio is None:
-            piece.first_audio = _now()
-        return audio
+        piece.seconds += made - self._made
+        self._made = made
+        piece.first_audio = _or(piece.first_audio, _now())
 
     async def _wait(self, due: float) -> bool:
         """Wait until then; False if it was cancelled meanwhile."""
@@ -612,7 +610,3 @@ class ScriptedSpeech(SpeechStream):
                 async with asyncio.timeout_at(due):
                     await self._cancelled.wait()
         return not self._cancelled.is_set()
-
-    def _close(self) -> None:
-        if self.closed_at is None:
-            self.closed_at = _now()

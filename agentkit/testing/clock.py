@@ -29,7 +29,8 @@ What is not virtual, and how it is kept right:
   answer is due.
 
 A loop where nothing can ever happen again raises `Deadlock`, which names each waiting task and the
-line it waits in. ``until`` does the same for one that goes on for ever.
+line it waits in; a sleep of ``math.inf`` is nothing. ``until`` does the same for a loop that goes
+on for ever.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ import contextlib
 import functools
 import heapq
 import itertools
+import math
 import selectors
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Executor
@@ -111,6 +113,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         finally:
             self._held -= 1
 
+    def stall(self, seconds: float) -> None:
+        """Let time pass in which nothing runs, as when the machine is too slow or a call blocks."""
+        self._now += seconds
+
     def call_at(
         self,
         when: float,
@@ -157,12 +163,12 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         sockets = len(real.get_map()) > 1  # one is the loop's own, which other threads wake it by
         if sockets and (ready := real.select(self._settle)):
             return ready
-        if self._scheduled:
-            self._jump(self._scheduled[0].when())
+        if self._scheduled and (when := self._scheduled[0].when()) < math.inf:
+            self._jump(when)
             return []
         if sockets and (ready := real.select(_PATIENCE)):
             return ready
-        raise Deadlock(f"nothing can happen any more: no timer is set\n{self._waiting()}")
+        raise Deadlock(f"nothing can happen any more: no timer is due\n{self._waiting()}")
 
     def _jump(self, when: float) -> None:
         if self._until is not None and when > self._until:

@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, assert_never
 
 from agentkit.audio.formats import AudioFormat, Encoding
+from agentkit.audio.frames import first_sound
 from agentkit.errors import ConfigError, TransportError
 from agentkit.transports.base import Transport, TransportSink
 
@@ -49,39 +50,6 @@ _FRAME = 0.02
 
 _SLACK = 1e-6
 """Seconds by which sums of floating-point times may differ."""
-
-
-# -------------------------------------------------------------------------------------- sound
-
-_LOUD = 256
-"""Of 32,768: quieter samples (-42 dBFS) are a line's noise, not sound."""
-
-
-def _ulaw(code: int) -> int:
-    code = ~code & 0x7F
-    return (((code & 0x0F) << 3) + 0x84 << (code >> 4)) - 0x84
-
-
-def _alaw(code: int) -> int:
-    code = (code ^ 0x55) & 0x7F
-    low = ((code & 0x0F) << 4) + 8
-    return low if code < 0x10 else (low + 0x100) << ((code >> 4) - 1)
-
-
-# For each byte whether its sample is loud (ITU-T G.711); of linear16 the upper byte tells.
-_LOUD_BYTES: dict[Encoding, bytes] = {
-    "linear16": bytes(byte not in (0x00, 0xFF) for byte in range(256)),
-    "mulaw": bytes(_ulaw(byte) >= _LOUD for byte in range(256)),
-    "alaw": bytes(_alaw(byte) >= _LOUD for byte in range(256)),
-}
-
-
-def sound_span(data: bytes, audio: AudioFormat) -> tuple[float, float] | None:
-    """Where sound begins and ends in a stretch of audio, in seconds; None if it is all quiet."""
-    upper = data[audio.sample_bytes - 1 :: audio.sample_bytes]
-    loud = upper.translate(_LOUD_BYTES[audio.encoding])
-    first = loud.find(1)
-    return None if first < 0 else (first / audio.rate, (loud.rfind(1) + 1) / audio.rate)
 
 
 # ------------------------------------------------------------------------------------ playout
@@ -177,8 +145,8 @@ class Playout:
             if time > until:
                 break
             skipped = self._audio.size(max(0.0, after - time))
-            if span := sound_span(data[skipped:], self._audio):
-                at = time + self._audio.seconds(skipped) + span[0]
+            if (sound := first_sound(data[skipped:], self._audio)) is not None:
+                at = time + self._audio.seconds(skipped + sound)
                 return at if at <= until else None
         return None
 
@@ -486,8 +454,7 @@ class Caller:
         self.said.append(now)
         self._line = line
         self._at = 0
-        span = sound_span(line, self._audio)
-        self._spoke = now + (span[1] if span else self._audio.seconds(len(line)))
+        self._spoke = now + self._audio.seconds(_sound_end(line, self._audio))
         self._answer = None
 
     def _is_due(self, when: When, now: float) -> bool:
@@ -517,6 +484,13 @@ class Caller:
         if self._answer is None:
             self._answer = self._agent.first_sound(self._spoke, now)
         return self._answer
+
+
+def _sound_end(line: bytes, audio: AudioFormat) -> int:
+    """Where the last sound ends, in bytes; a line without any is sound to its end."""
+    samples = array("H" if audio.sample_bytes == 2 else "B", line)
+    samples.reverse()
+    return len(line) - (first_sound(samples.tobytes(), audio) or 0)
 
 
 # ---------------------------------------------------------------------------------- transport

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -54,6 +55,20 @@ def test_time_stands_still_while_there_is_work() -> None:
         return now()
 
     assert run_virtual(main()) == 0.0
+
+
+def test_a_stall_makes_timers_late() -> None:
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        seen: list[float] = []
+        for when in (1.0, 1.5, 2.5):
+            loop.call_at(when, lambda: seen.append(now()))
+        loop.call_at(0.5, loop.stall, 1.75)
+        await asyncio.sleep(5)
+        return seen
+
+    assert run_virtual(main()) == [2.25, 2.25, 2.5]
 
 
 def test_timers_of_the_same_time_run_in_the_order_they_were_set() -> None:
@@ -268,3 +283,8 @@ def double() -> Callable[[float], float]:
 async def test_a_decorated_test_runs_in_virtual_time(double: Callable[[float], float]) -> None:
     await asyncio.sleep(double(10))
     assert now() == 20.0
+
+
+def test_a_sleep_without_end_is_a_deadlock() -> None:
+    with pytest.raises(Deadlock, match="at 0 s of virtual time"):
+        run_virtual(asyncio.sleep(math.inf))
