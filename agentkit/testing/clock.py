@@ -113,10 +113,6 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         finally:
             self._held -= 1
 
-    def stall(self, seconds: float) -> None:
-        """Let time pass in which nothing runs, as when the machine is too slow or a call blocks."""
-        self._now += seconds
-
     def call_at(
         self,
         when: float,

@@ -539,7 +539,8 @@ class FileTransport(Transport):
         self._playout = Playout(self.output, self._marked)
         self._heard: list[Heard] = []
         self._sink: TransportSink | None = None
-        self._start = self._end = 0.0
+        self._start: float | None = None
+        self._end = 0.0
         self._reason: str | None = None
 
     async def connect(self) -> None:
@@ -556,7 +557,7 @@ class FileTransport(Transport):
         """
         loop = asyncio.get_running_loop()
         self._sink = sink
-        self._start = loop.time()
+        start = self._start = loop.time()
         caller = Caller(
             self._lines,
             self.input,
@@ -568,8 +569,8 @@ class FileTransport(Transport):
         self.said = caller.said
         step = self.input.seconds(self.input.size(_FRAME))
         while self._reason is None:
-            begin = self._start + len(self._heard) * step
-            if begin - self._start >= self._limit:
+            begin = start + len(self._heard) * step
+            if begin - start >= self._limit:
                 self._finish("longest call reached")
             elif (data := caller.frame(begin)) is None:
                 self._finish("caller hung up")
@@ -600,10 +601,13 @@ class FileTransport(Transport):
         self._finish("agent hung up")
 
     async def aclose(self) -> None:
-        """End the call, and write the recording. Raises TransportError if that fails."""
+        """End the call, and write the recording, if it ever began.
+
+        Raises TransportError if it cannot be written.
+        """
         self._finish("closed")
         path, self._recording = self._recording, None
-        if path is not None:
+        if path is not None and self._start is not None:
             caller = Track(self.input, self._heard)
             agent = Track(self.output, self._playout.heard(self._end))
             try:

@@ -36,18 +36,23 @@ def test_bad_settings_name_the_field(make: Any, field: str) -> None:
     assert caught.value.field == field
 
 
+def ignored(_command: cmd.Command) -> None:
+    """Takes commands that nobody looks at."""
+
+
 def test_the_state_of_playout_can_be_seen() -> None:
-    floor = Floor([].append)
+    floor = Floor(ignored)
     reply = Reply(0, "say", ReplyState.COMMITTED, Segmenter(), 0.0)
-    assert floor.state is PlayoutState.IDLE
+    states: list[PlayoutState] = [floor.state]
     floor.add(reply)
-    assert floor.state is PlayoutState.PLAYING
+    states.append(floor.state)
     floor.hold(0.0)
-    assert floor.state is PlayoutState.HELD
+    states.append(floor.state)
+    assert states == [PlayoutState.IDLE, PlayoutState.PLAYING, PlayoutState.HELD]
 
 
 def test_an_attempt_that_waits_can_be_replaced() -> None:
-    floor = Floor([].append)
+    floor = Floor(ignored)
     one, two, three = (Reply(n, "say", ReplyState.COMMITTED, Segmenter(), 0.0) for n in range(3))
     floor.add(one)
     floor.add(two)

@@ -57,20 +57,6 @@ def test_time_stands_still_while_there_is_work() -> None:
     assert run_virtual(main()) == 0.0
 
 
-def test_a_stall_makes_timers_late() -> None:
-    async def main() -> list[float]:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        seen: list[float] = []
-        for when in (1.0, 1.5, 2.5):
-            loop.call_at(when, lambda: seen.append(now()))
-        loop.call_at(0.5, loop.stall, 1.75)
-        await asyncio.sleep(5)
-        return seen
-
-    assert run_virtual(main()) == [2.25, 2.25, 2.5]
-
-
 def test_timers_of_the_same_time_run_in_the_order_they_were_set() -> None:
     async def main() -> list[int]:
         seen: list[int] = []

@@ -17,7 +17,7 @@ from agentkit.audio.frames import first_sound, is_silent
 from agentkit.audio.resample import convert
 from agentkit.errors import ConfigError, TransportError
 from agentkit.testing.backends import tone
-from agentkit.testing.clock import VirtualLoop, in_virtual_time
+from agentkit.testing.clock import in_virtual_time
 from agentkit.transports.files import (
     AfterAgent,
     AfterCaller,
@@ -212,14 +212,17 @@ async def test_frames_keep_to_a_fixed_schedule() -> None:
     line = FileTransport([Cue(tone(5.0), At(0.0))], limit=1.0)
     await line.connect()
     agent = Agent(line, [])
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualLoop)
-    loop.call_at(0.505, loop.stall, 0.2)
+    asyncio.get_running_loop().call_at(0.505, stall, 0.2)
     assert await line.run(agent) == "longest call reached"
     due = [round(0.02 * n, 6) for n in range(1, 51)]
     late = [at for at in due if 0.505 < at <= 0.705]
     assert [at for at, _ in agent.frames] == [0.705 if at in late else at for at in due]
     assert agent.heard == tone(1.0)
+
+
+def stall(seconds: float) -> None:
+    """The machine is too slow: time passes, and nothing runs. Only the loop's own clock has that."""
+    asyncio.get_running_loop()._now += seconds  # type: ignore[attr-defined]
 
 
 @in_virtual_time(until=100)
@@ -347,10 +350,18 @@ async def test_both_sides_are_written_at_the_higher_rate(tmp_path: Path) -> None
 
 async def test_a_recording_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    line = FileTransport([], recording=tmp_path / "file" / "call.wav")
+    line = FileTransport([], recording=tmp_path / "file" / "call.wav", limit=0.02)
     await line.connect()
+    await line.run(Agent(line, []))
     with pytest.raises(TransportError, match=r"call\.wav cannot be written"):
         await line.aclose()
+
+
+async def test_a_call_that_never_began_leaves_no_recording(tmp_path: Path) -> None:
+    line = FileTransport([], recording=tmp_path / "call.wav")
+    await line.connect()
+    await line.aclose()
+    assert not (tmp_path / "call.wav").exists()
 
 
 def test_stretches_that_join_are_written_without_a_seam(tmp_path: Path) -> None:
