@@ -221,7 +221,7 @@ async def test_frames_keep_to_a_fixed_schedule() -> None:
 
 
 def stall(seconds: float) -> None:
-    """The machine is too slow: time passes, and nothing runs. Only the loop's own clock has that."""
+    """The machine is too slow: time passes, and nothing runs. Only the loop's clock shows it."""
     asyncio.get_running_loop()._now += seconds  # type: ignore[attr-defined]
 
 
