@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     flux = commands.add_parser("flux", help="the offline engine as a Flux-compatible server")
     flux.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
     flux.add_argument("--port", type=int, default=8765, help="default: 8765")
+    flux.add_argument(
+        "--ears", type=Path, metavar="FOLDER", help="another recogniser's files, as converted"
+    )
     flux.set_defaults(run=_flux)
 
     listed = commands.add_parser("plugins", help="the backends that are installed")
@@ -202,7 +205,7 @@ def _flux(given: argparse.Namespace) -> int:
     engine = plugins.load("agentkit.flux", "local")
 
     async def serve() -> None:
-        async with engine(given.host, given.port) as server:
+        async with engine(given.host, given.port, ears=given.ears) as server:
             print(f"listening on {server.url}; end with Ctrl-C", flush=True)
             await asyncio.Event().wait()
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 import wave
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from websockets.sync.client import connect
 
 from agentkit import Agent
 from agentkit.cli import main
@@ -53,6 +57,19 @@ def test_run_takes_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str
     agent = ROOT / "examples" / "receptionist.py"
     assert main(["run", str(agent), "--audio", str(speech), "--out", "out"]) == 0
     assert "man" in capsys.readouterr().out
+
+
+def test_flux_serves_until_it_is_interrupted() -> None:
+    command = [sys.executable, "-m", "agentkit.cli", "flux", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        line = server.stdout.readline()
+        url = line.split()[2].rstrip(";")
+        query = "model=flux-general-en&encoding=linear16&sample_rate=16000"
+        with connect(f"{url}?{query}") as socket:
+            assert json.loads(socket.recv(timeout=5))["type"] == "Connected"
+        server.send_signal(signal.SIGINT)
+        assert server.wait(10) == 130
 
 
 def test_plugins_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,13 @@ whose clock jumps to the next thing that happens.
 """
 
 from agentkit.testing.backends import ScriptedLLM, ScriptedReply, ScriptedSource, ScriptedTTS
-from agentkit.testing.clock import VirtualLoop, in_virtual_time, run_virtual
+from agentkit.testing.clock import (
+    Deadlock,
+    OutOfTime,
+    VirtualLoop,
+    in_virtual_time,
+    run_virtual,
+)
 from agentkit.testing.flux import Cue, ScriptedCall, ScriptedFlux
 from agentkit.testing.openai import ChatReply, Delays, Fault, ScriptedOpenAI, SpeechReply
 from agentkit.testing.transport import FakeTransport
@@ -14,9 +20,11 @@ from agentkit.testing.transport import FakeTransport
 __all__ = [
     "ChatReply",
     "Cue",
+    "Deadlock",
     "Delays",
     "FakeTransport",
     "Fault",
+    "OutOfTime",
     "ScriptedCall",
     "ScriptedFlux",
     "ScriptedLLM",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -148,11 +149,11 @@ async def echo(peer: ServerConnection) -> None:
 async def talk(count: int, apart: float) -> AsyncIterator[float]:
     async with serve(echo, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        async with connect(f"ws://127.0.0.1:{port}") as socket:
+        async with connect(f"ws://127.0.0.1:{port}") as peer:
             for number in range(count):
                 await asyncio.sleep(apart)
-                await socket.send(f"{number}")
-                assert await socket.recv() == f"{number}"
+                await peer.send(f"{number}")
+                assert await peer.recv() == f"{number}"
                 yield now()
 
 
@@ -181,6 +182,28 @@ def test_keepalive_pings_of_websockets_live_in_virtual_time() -> None:
         return last
 
     assert run_virtual(main(), until=700) == pytest.approx(600, abs=0.1)
+
+
+@pytest.mark.parametrize("timer", [True, False])
+def test_bytes_of_another_thread_are_waited_for(timer: bool) -> None:
+    """``settle`` covers a peer outside the loop; without any timer the loop waits in any case."""
+
+    async def main() -> float:
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        if timer:
+            asyncio.get_running_loop().call_later(5, lambda: None)
+        sending = threading.Timer(0.03, theirs.sendall, [b"x"])
+        sending.start()
+        assert await reader.readexactly(1) == b"x"
+        at = now()
+        sending.join()
+        theirs.close()
+        writer.close()
+        await writer.wait_closed()
+        return at
+
+    assert run_virtual(main(), settle=2.0 if timer else 0.001) == 0.0
 
 
 def test_a_deadlock_names_the_tasks_and_the_lines_they_wait_in() -> None:

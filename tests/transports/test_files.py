@@ -386,6 +386,16 @@ def test_wav_files_of_every_kind_are_read(tmp_path: Path) -> None:
         assert read_wav(path) == (AudioFormat(encoding, 8000), data)  # type: ignore[arg-type]
 
 
+def test_an_extensible_header_is_read(tmp_path: Path) -> None:
+    """WAVE_FORMAT_EXTENSIBLE has the true format tag at the head of its sub-format."""
+    path = write_wav(tmp_path / "a.wav", tone(0.1))
+    old = path.read_bytes()
+    more = struct.pack("<HHIH", 22, 16, 4, 1) + bytes(14)
+    head = struct.pack("<I", 40) + struct.pack("<H", 0xFFFE) + old[22:36] + more
+    path.write_bytes(old[:16] + head + old[36:])
+    assert read_wav(path) == (LINE, tone(0.1))
+
+
 def test_of_a_stereo_file_the_left_side_is_the_caller(tmp_path: Path) -> None:
     left, right = array("h", tone(0.1, pitch=1)), array("h", tone(0.1, pitch=7))
     both = array("h", (sample for pair in zip(left, right, strict=True) for sample in pair))

@@ -39,8 +39,9 @@ class Recognizer:
     """One model for all calls. `__call__` blocks; call it from any number of threads.
 
     Args:
-        folder: where ``encoder_model.ort``, ``decoder_model_merged.ort`` and ``tokenizer.bin``
-            are; None: the tiny English model of the package ``moonshine-voice``.
+        folder: where ``encoder_model``, ``decoder_model_merged`` (.ort or .onnx) and
+            ``tokenizer.bin`` are; None: the tiny English model of the package
+            ``moonshine-voice``. `agentkit_local.ears.convert` makes a bigger one.
 
     Raises:
         ConfigError: there is no model there.
@@ -48,8 +49,8 @@ class Recognizer:
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = folder or _packaged_model()
-        self._encoder = session(folder / "encoder_model.ort")
-        self._decoder = session(folder / "decoder_model_merged.ort")
+        self._encoder = session(_model_file(folder, "encoder_model"))
+        self._decoder = session(_model_file(folder, "decoder_model_merged"))
         self._vocabulary = _read_vocabulary(folder / "tokenizer.bin")
         self._input = self._encoder.get_inputs()[0].name
         self._masked = any(i.name == "attention_mask" for i in self._encoder.get_inputs())
@@ -113,6 +114,13 @@ class Recognizer:
         count = len(said.split())
         means = (means + [1.0] * count)[:count]
         return Transcript(said, tuple(round(mean, 3) for mean in means))
+
+
+def _model_file(folder: Path, name: str) -> Path:
+    for ending in (".onnx", ".ort"):
+        if (path := folder / f"{name}{ending}").is_file():
+            return path
+    raise ConfigError("ears", f"there is no {name}.onnx or {name}.ort in {folder}")
 
 
 def session(path: Path) -> ort.InferenceSession:

@@ -13,6 +13,7 @@ import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -46,6 +47,7 @@ class FluxServer:
         port: 0 takes a free one.
         key: refuse connections without ``Authorization: Token <key>``; None: take any.
         recognizer: a model to share; None: one of its own.
+        ears: the folder of that one's files; None: the tiny English model.
         threads: how many stretches of audio are worked on at a time.
     """
 
@@ -56,12 +58,14 @@ class FluxServer:
         *,
         key: SecretStr | str | None = None,
         recognizer: Recognizer | None = None,
+        ears: Path | None = None,
         threads: int = 2,
     ) -> None:
         self.host = host
         self.port = port
         self._key = SecretStr(key) if isinstance(key, str) else key
         self._recognizer = recognizer
+        self._ears = ears
         self._threads = threads
         self._server: Server | None = None
 
@@ -77,7 +81,7 @@ class FluxServer:
         loop = asyncio.get_running_loop()
         self._activity = await loop.run_in_executor(self._pool, VoiceActivity)
         if self._recognizer is None:
-            self._recognizer = await loop.run_in_executor(self._pool, Recognizer)
+            self._recognizer = await loop.run_in_executor(self._pool, Recognizer, self._ears)
         self._engine = calls.Engine(self._recognizer, self._activity, self._pool)
         self._server = await serve(
             self._serve,

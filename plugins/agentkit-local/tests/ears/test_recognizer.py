@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from agentkit.audio.resample import Resampler
+from agentkit.errors import ConfigError
 from agentkit_local.ears import Recognizer
+from agentkit_local.ears.convert import convert, main
+from agentkit_local.ears.recognizer import package_folder
 
 
 def samples(speech: Any) -> Any:
@@ -42,3 +48,24 @@ def test_each_word_has_a_confidence(recognizer: Recognizer, recordings: Callable
 
 def test_silence_says_nothing_or_next_to_nothing(recognizer: Recognizer) -> None:
     assert len(recognizer(np.zeros(16000, np.float32)).text.split()) <= 1
+
+
+def test_a_converted_model_hears_the_same(
+    recognizer: Recognizer, recordings: Callable[[], Any], tmp_path: Path
+) -> None:
+    source = package_folder("moonshine_voice", "moonshine-voice") / "assets" / "tiny-en"
+    made = convert(tmp_path / "tiny", source)
+    assert {path.suffix for path in made.iterdir()} == {".onnx", ".bin"}
+    assert convert(made, source) == made, "what is there is kept"
+    again = Recognizer(made)
+    for speech in recordings()[:2]:
+        assert again(samples(speech)).text == recognizer(samples(speech)).text
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no encoder_model\.onnx or encoder_model\.ort in"):
+        Recognizer(tmp_path)
+    with pytest.raises(ConfigError, match="pip install 'no-such==1'"):
+        package_folder("agentkit_no_such", "no-such==1")
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["--to", str(tmp_path)]) == 1
