@@ -569,8 +569,9 @@ class FileTransport(Transport):
         self.said = caller.said
         step = self.input.seconds(self.input.size(_FRAME))
         while self._reason is None:
-            begin = start + len(self._heard) * step
-            if begin - start >= self._limit:
+            lasted = len(self._heard) * step
+            begin = start + lasted
+            if lasted >= self._limit - _SLACK:
                 self._finish("longest call reached")
             elif (data := caller.frame(begin)) is None:
                 self._finish("caller hung up")
