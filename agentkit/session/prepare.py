@@ -6,54 +6,37 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from agentkit.core.policy import Policy
 from agentkit.tts.base import TTS, SpeechAudio
 
 if TYPE_CHECKING:
-    from agentkit.agent import Agent
     from agentkit.audio.formats import AudioFormat
 
 log = structlog.get_logger(__name__)
 
 
-class Prepared:
-    """Voices the agent's apology at the start of the call (rule T14).
+async def voice_ahead(tts: TTS, text: str, output: AudioFormat, into: dict[str, bytes]) -> None:
+    """Put the audio of a text, whole and in the format ``output``, under it (rule T14).
 
-    Args:
-        agent: whose apology.
-        tts: the voice.
-        output: what the far end takes.
-        policy: says how the apology will be cut into pieces.
+    A voice that fails is logged: the call goes on without.
     """
+    if not text:
+        return
+    try:
+        into[text] = await _spoken(tts, text, output)
+    except Exception as error:
+        log.warning("the apology could not be voiced ahead", error=str(error))
 
-    def __init__(self, agent: Agent, tts: TTS, output: AudioFormat, policy: Policy) -> None:
-        self._agent = agent
-        self._tts = tts
-        self._output = output
-        self._policy = policy
 
-    async def voice_apology(self, into: dict[str, bytes]) -> None:
-        """Put the audio of the apology, whole, under its text. A voice that is down is logged."""
-        text = self._agent.spoken(self._agent.apology or "").strip()
-        if not text:
-            return
-        stream = self._tts.open()
-        try:
-            stream.push(text)
-            stream.end()
-            made = bytearray()
-            async for event in stream:
-                if isinstance(event, SpeechAudio):
-                    made += event.data
-            into[text] = self._converted(bytes(made))
-        except Exception as error:
-            log.warning("the apology could not be voiced ahead", error=str(error))
-        finally:
-            await stream.cancel()
+async def _spoken(tts: TTS, text: str, output: AudioFormat) -> bytes:
+    stream = tts.open()
+    try:
+        stream.push(text)
+        stream.end()
+        made = b"".join([event.data async for event in stream if isinstance(event, SpeechAudio)])
+    finally:
+        await stream.cancel()
+    if tts.format == output:
+        return made
+    from agentkit.audio.resample import convert
 
-    def _converted(self, data: bytes) -> bytes:
-        if self._tts.format == self._output:
-            return data
-        from agentkit.audio.resample import convert
-
-        return convert(data, self._tts.format, self._output)
+    return convert(made, tts.format, output)

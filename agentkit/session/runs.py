@@ -182,14 +182,17 @@ class ReplyRun:
         if ready is not None and self._stream is None:
             self._made(piece, ready, end=True)
             return
-        if self._stream is None:
-            self._stream = self._around.tts.open()
-            self._voice = self._tasks.create_task(
-                self._listen(self._stream, piece), name=f"reply {self.id}: voice"
-            )
-        if spoken:
-            self._stream.push(spoken)
-        self._stream.flush()
+        try:
+            if self._stream is None:
+                self._stream = self._around.tts.open()
+                self._voice = self._tasks.create_task(
+                    self._listen(self._stream, piece), name=f"reply {self.id}: voice"
+                )
+            if spoken:
+                self._stream.push(spoken)
+            self._stream.flush()
+        except Exception as error:
+            self._voice_failed(error)
 
     def end_speech(self) -> None:
         """The voice has had everything."""
@@ -207,14 +210,18 @@ class ReplyRun:
                 else:
                     self._made(piece, convert.flush() if convert else b"", end=True)
                     piece += 1
-        except BackendError as error:
-            code = f"{error.code}.{error.failure}"
-            self._around.post(ReplyFailed(self.id, "tts", code, error.retryable))
         except Exception as error:
-            self._around.failed_in_user_code(error)
-            self._around.post(ReplyFailed(self.id, "tts", type(error).__name__, False))
+            self._voice_failed(error)
         finally:
             await stream.cancel()
+
+    def _voice_failed(self, error: Exception) -> None:
+        if isinstance(error, BackendError):
+            code = f"{error.code}.{error.failure}"
+            self._around.post(ReplyFailed(self.id, "tts", code, error.retryable))
+            return
+        self._around.failed_in_user_code(error)
+        self._around.post(ReplyFailed(self.id, "tts", type(error).__name__, False))
 
     def _made(
         self, piece: int, data: bytes, event: SpeechAudio | None = None, *, end: bool = False

@@ -24,7 +24,7 @@ from agentkit.errors import TransportError, UsageError
 from agentkit.session.brain import generate
 from agentkit.session.handles import CallInfo, Turn
 from agentkit.session.player import Player
-from agentkit.session.prepare import Prepared
+from agentkit.session.prepare import voice_ahead
 from agentkit.session.runs import ReplyRun, current_run
 from agentkit.session.summary import CallRecord, Summary
 from agentkit.session.verbs import Verbs
@@ -116,7 +116,7 @@ class Session(Verbs):
             cmd.ReplyEnded: self._reply_ended,
             cmd.ErrorRaised: lambda c: self._hook(self.agent.on_error(c), "on_error"),
             cmd.BackchannelHeard: _told_to_observers,
-            cmd.Oddity: _told_to_observers,
+            cmd.Oddity: self._oddity,
         }
 
     # ------------------------------------------------------------------------------- its life
@@ -159,10 +159,13 @@ class Session(Verbs):
                 cancelled = error
                 self.post(ev.CallEnded("cancelled"))
             finally:
+                self._running = False
                 self._stop_timers()
         if cancelled is not None:
+            await self._finish_hooks(0.0)
             raise cancelled
-        await self._finish_hooks()
+        self._hook(self.agent.on_end(self._reason), "on_end")
+        await self._finish_hooks(HOOK_GRACE)
         return self._summary.record(self._reason, self.machine.messages())
 
     async def _talk(self) -> None:
@@ -189,11 +192,13 @@ class Session(Verbs):
             raise
 
     def _begin(self) -> None:
+        self._running = True
         self.post(ev.CallStarted())
         if self.agent.greeting:
             self.say(self.agent.greeting)
-        prepare = Prepared(self.agent, self.tts, self.output, self.policy)
-        self._tasks.create_task(prepare.voice_apology(self.prepared), name="voice the apology")
+        apology = self.spoken(self.agent.apology or "").strip()
+        voicing = voice_ahead(self.tts, apology, self.output, self.prepared)
+        self._tasks.create_task(voicing, name="voice the apology")
         self._hook(self.agent.on_start(), "on_start")
 
     async def _listen(self) -> None:
@@ -202,9 +207,10 @@ class Session(Verbs):
     async def _guard_against_crashes(self) -> None:
         await self._crashed
 
-    async def _finish_hooks(self) -> None:
-        self._hook(self.agent.on_end(self._reason), "on_end")
-        _, late = await asyncio.wait(self._hooks, timeout=HOOK_GRACE)
+    async def _finish_hooks(self, grace: float) -> None:
+        if not self._hooks:
+            return
+        _, late = await asyncio.wait(self._hooks, timeout=grace)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
@@ -265,9 +271,8 @@ class Session(Verbs):
         if run.kind == "apology":
             return _one(self.agent.apology or "")
         if run.request in self._asked:
-            return self.generate(None, instructions=self._asked.pop(run.request))
-        text = self._says.pop(run.request, "") if run.request is not None else ""
-        return _one(text) if isinstance(text, str) else text
+            return self.generate(None, instructions=self._asked[run.request])
+        return self._says[run.request].tell() if run.request in self._says else _one("")
 
     def _commit(self, command: cmd.Commit) -> None:
         run = self._runs[command.reply]
@@ -311,12 +316,28 @@ class Session(Verbs):
     def _turn_closed(self, command: cmd.TurnClosed) -> None:
         if command.outcome == "merged":
             self._turns.pop(command.turn, None)
+        times, reaction = command.times, None
+        if times.ended is not None and times.first_sound_sent is not None:
+            reaction = round(times.first_sound_sent - times.ended, 3)
+        log.info(
+            "turn",
+            call=self.call.id,
+            turn=command.turn,
+            outcome=command.outcome,
+            reaction=reaction,
+            saved=round(times.saved, 3),
+        )
+
+    def _oddity(self, command: cmd.Oddity) -> None:
+        """Logged once per kind (rule T13); the summary counts them all."""
+        if not self._summary.knows(command.kind):
+            log.warning("the source of turns is out of order", call=self.call.id, kind=command.kind)
 
     def _reply_ended(self, command: cmd.ReplyEnded) -> None:
         if run := self._runs.pop(command.reply, None):
             run.close()
-        if command.request is not None and (handle := self._handles.pop(command.request, None)):
-            handle._end(command.heard, command.interrupted)
+        if command.request is not None:
+            self._end_speech(command.request, command.heard, command.interrupted)
         if command.interrupted:
             self._hook(self.agent.on_interrupted(command), "on_interrupted")
         else:
@@ -357,8 +378,12 @@ class Session(Verbs):
             self._player.pump()
 
     def spoken(self, text: str) -> str:
-        """The text as the voice shall read it."""
-        return self.agent.spoken(text)
+        """The text as the voice shall read it; as it is, if the agent's rewriting fails."""
+        try:
+            return self.agent.spoken(text)
+        except Exception as error:
+            self.failed_in_user_code(error)
+            return text
 
     def failed_in_user_code(self, error: Exception) -> None:
         """The agent's own code raised: tell it, and say so in the log."""

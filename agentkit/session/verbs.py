@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from agentkit.core import events as ev
@@ -18,6 +18,27 @@ if TYPE_CHECKING:
     from agentkit.turns import TurnSource
 
 
+class Told:
+    """What the agent was told to say: told again from its beginning if the first attempt fails.
+
+    Args:
+        text: the words, or an iterator that gives them as they come.
+    """
+
+    def __init__(self, text: str | AsyncIterator[str]) -> None:
+        self._so_far = [text] if isinstance(text, str) else []
+        self._rest = None if isinstance(text, str) else aiter(text)
+
+    async def tell(self) -> AsyncGenerator[str, None]:
+        """Yield the words."""
+        for text in tuple(self._so_far):
+            yield text
+        if self._rest is not None:
+            async for text in self._rest:
+                self._so_far.append(text)
+                yield text
+
+
 class Verbs(ABC):
     """The verbs of a `agentkit.session.Session`."""
 
@@ -26,7 +47,8 @@ class Verbs(ABC):
     _source: TurnSource
 
     def __init__(self) -> None:
-        self._says: dict[int, str | AsyncIterator[str]] = {}
+        self._running = False
+        self._says: dict[int, Told] = {}
         self._asked: dict[int, str] = {}
         self._handles: dict[int, SpeechHandle] = {}
         self._next_request = 0
@@ -48,10 +70,11 @@ class Verbs(ABC):
 
         Raises:
             DraftFenceError: inside a draft.
+            UsageError: before the call has begun, or when it is over.
         """
         self._fence("say")
         handle = self._handle_for_speech()
-        self._says[handle.request] = text
+        self._says[handle.request] = Told(text)
         self.post(ev.SayRequested(handle.request, interruptible))
         return handle
 
@@ -140,7 +163,15 @@ class Verbs(ABC):
 
         return guard
 
+    def _end_speech(self, request: int, heard: str, interrupted: bool) -> None:
+        self._says.pop(request, None)
+        self._asked.pop(request, None)
+        if handle := self._handles.pop(request, None):
+            handle._end(heard, interrupted)
+
     def _fence(self, verb: str) -> None:
+        if not self._running:
+            raise UsageError(f"session.{verb}() works while the call is going on only")
         run = current_run.get()
         if run is not None and self.machine.is_draft(run.id):
             raise DraftFenceError(verb)

@@ -74,3 +74,8 @@ async def conversing(agent: Agent | None = None, **kinds: Any) -> AsyncIterator[
 @pytest.fixture
 def converse() -> Callable[..., Any]:
     return conversing
+
+
+@pytest.fixture
+def conversation() -> type[Conversation]:
+    return Conversation

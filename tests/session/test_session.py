@@ -398,3 +398,87 @@ async def test_nothing_is_left_running_after_a_call(converse: Converse) -> None:
         talk.source.start("and")
         talk.source.maybe_end("and another")
     assert len(asyncio.all_tasks()) == before
+
+
+@in_virtual_time()
+async def test_verbs_outside_the_call_are_refused(converse: Converse) -> None:
+    async with converse() as talk:
+        session = talk.session
+        await asyncio.sleep(0.1)
+    with pytest.raises(UsageError, match="while the call is going on only"):
+        session.say("Too late.")
+
+
+@in_virtual_time()
+async def test_speech_whose_voice_fails_is_begun_again_with_its_words(converse: Converse) -> None:
+    async def words() -> AsyncGenerator[str, None]:
+        yield "One moment please. "
+        yield "Here it is."
+
+    tts = ScriptedTTS()
+    async with converse(tts=tts) as talk:
+        await asyncio.sleep(1)
+        for text in ("One moment please. Here it is.", words()):
+            tts.fail_next(TTSError("down", failure="server"))
+            handle = await talk.session.say(text)
+            assert handle.heard.replace("  ", " ") == "One moment please. Here it is."
+
+
+@in_virtual_time()
+async def test_a_rewriting_that_raises_leaves_the_text_as_it_is(converse: Converse) -> None:
+    class Clumsy(Agent):
+        apology = None
+
+        def spoken(self, text: str) -> str:
+            raise ValueError("oops")
+
+    async with converse(Clumsy()) as talk:
+        await one_turn(talk, "hello")
+        await asyncio.sleep(5)
+        assert talk.history[-1] == "assistant: Sure, I can do that for you."
+
+
+@in_virtual_time()
+async def test_a_voice_that_raises_anything_is_apologised_for(converse: Converse) -> None:
+    class Broken(ScriptedTTS):
+        broken = False
+
+        def open(self, voice: str | None = None) -> Any:
+            if self.broken:
+                raise ValueError("oops")
+            return super().open(voice)
+
+    tts = Broken()
+    async with converse(tts=tts, llm=ScriptedLLM(lambda request: "Sure, I can do that.")) as talk:
+        await asyncio.sleep(5)
+        tts.broken = True
+        await one_turn(talk, "hello")
+        await asyncio.sleep(8)
+        assert talk.history == ["user: hello", f"assistant: {Agent.apology}"]
+
+
+@in_virtual_time()
+async def test_T19_cancelling_the_session_lets_an_effect_finish(conversation: Converse) -> None:
+    done: list[str] = []
+
+    class Slow(Agent):
+        @tool
+        async def book(self, name: str) -> str:
+            """Book."""
+            await asyncio.sleep(5)
+            done.append(name)
+            return "booked"
+
+    talk = conversation(Slow(), llm=with_tool("book", '{"name": "Ann"}', "Done."))
+    before = len(asyncio.all_tasks())
+    async with talk.session:
+        running = asyncio.create_task(talk.session.run())
+        await talk.source.ready()
+        talk.source.connected()
+        await one_turn(talk, "book it for Ann")
+        await asyncio.sleep(1)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert done == ["Ann"]
+    assert len(asyncio.all_tasks()) == before
