@@ -354,7 +354,7 @@ def test_T8_the_first_piece_goes_out_before_the_next_token(call: Call) -> None:
     assert out == [cmd.Speak(0, 0, "Good morning, how can I help?")]
 
 
-def test_saved_time_is_the_head_start_or_all_the_work(call: Call) -> None:
+def test_T21_saved_time_is_the_head_start_or_all_the_work(call: Call) -> None:
     """T21: what speculation saved."""
     call.start("hello")
     call.eager("hello")
