@@ -19,7 +19,15 @@ from agentkit.backends import Backends, open_backends
 from agentkit.config import Settings
 from agentkit.errors import AgentkitError, ConfigError
 from agentkit.loading import load_agent
-from agentkit.observe import LiveView, RecordWriter, read_record, replay, timeline_svg
+from agentkit.observe import (
+    LiveView,
+    RecordWriter,
+    read_record,
+    redact,
+    replay,
+    timeline_svg,
+    write_record,
+)
 from agentkit.session import CallRecord, Session
 
 if TYPE_CHECKING:
@@ -87,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
 
     again = commands.add_parser("replay", help="run a record's events through the machine again")
     again.add_argument("record", type=Path, metavar="RECORD")
+    again.add_argument(
+        "--redacted", type=Path, metavar="OUT", help="write a copy with other words, which replays"
+    )
     again.set_defaults(run=_replay)
     return parser
 
@@ -225,6 +236,9 @@ def _replay(given: argparse.Namespace) -> int:
     from agentkit.core.machine import TurnMachine
 
     record = read_record(given.record)
+    if given.redacted is not None:
+        record = redact(record)
+        write_record(given.redacted, record)
     difference = replay(record, TurnMachine)
     if difference is None:
         print(f"{len(record.entries)} events, the same commands each time")

@@ -11,8 +11,7 @@ import re
 
 _ENDS = ".!?;:,…\n"
 _CLOSERS = "\"')]}”’»"
-# A point after these ends no clause. Lower case, without their last point.
-_ABBREVIATIONS = frozenset(
+ABBREVIATIONS = frozenset(
     {
         "mr", "mrs", "ms", "dr", "prof", "st", "mt", "no", "vs", "etc", "e.g", "i.e", "approx",
         "dept", "tel", "ext", "jr", "sr", "gen", "col", "sgt", "ave", "blvd", "rd", "inc", "ltd",
@@ -20,6 +19,7 @@ _ABBREVIATIONS = frozenset(
         "dra", "av", "mme", "mlle",
     }
 )  # fmt: skip
+"""A point after these ends no clause. Lower case, without their last point."""
 _LAST_WORD = re.compile(r"(\S+)$")
 
 
@@ -157,6 +157,6 @@ class Segmenter:
             word = _LAST_WORD.search(text[:at])
             last = word.group(1).lstrip("(\"'“").lower() if word else ""
             initial = len(last) == 1 and last.isalpha() and last != "i"
-            if last in _ABBREVIATIONS or initial:
+            if last in ABBREVIATIONS or initial:
                 return False
         return bool(text[:end].strip(_ENDS + _CLOSERS + " "))

@@ -7,7 +7,9 @@ from agentkit.observe.record import (
     RecordWriter,
     read_record,
     replay,
+    write_record,
 )
+from agentkit.observe.redact import redact
 from agentkit.observe.timeline import timeline_svg
 
 __all__ = [
@@ -16,6 +18,8 @@ __all__ = [
     "Record",
     "RecordWriter",
     "read_record",
+    "redact",
     "replay",
     "timeline_svg",
+    "write_record",
 ]

@@ -125,7 +125,7 @@ class RecordWriter:
         self.close()
 
     def _line(self, value: dict[str, Any]) -> None:
-        self._file.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
+        self._file.write(_line(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,22 @@ class Record:
     policy: Policy
     entries: tuple[Entry, ...]
     ended: str | None
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record that was read, or made of one."""
+    head = {"record": VERSION, "started": record.started, "policy": to_json(record.policy)}
+    lines = [head]
+    for at, event, commands in record.entries:
+        lines.append({"t": at, "event": to_json(event), "commands": to_json(commands)})
+    if record.ended is not None:
+        lines.append({"ended": record.ended})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(_line(line) for line in lines), encoding="utf-8")
+
+
+def _line(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def read_record(path: Path) -> Record:

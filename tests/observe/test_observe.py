@@ -19,7 +19,15 @@ from agentkit.core.history import ToolCall, UserMessage
 from agentkit.core.machine import TurnMachine
 from agentkit.core.policy import Policy
 from agentkit.errors import RecordError
-from agentkit.observe import LiveView, RecordWriter, read_record, replay, timeline_svg
+from agentkit.observe import (
+    LiveView,
+    RecordWriter,
+    read_record,
+    redact,
+    replay,
+    timeline_svg,
+    write_record,
+)
 from agentkit.observe.record import from_json, to_json
 from agentkit.testing.backends import ScriptedLLM, ScriptedSource, ScriptedTTS
 from agentkit.testing.clock import run_virtual
@@ -89,6 +97,27 @@ def test_T22_the_first_difference_is_found(call: tuple[Path, str]) -> None:
     assert difference is not None
     assert difference.line == at + 1
     assert isinstance(difference.event, ev.TurnEnded)
+
+
+def test_T22_a_redacted_record_says_nothing_and_still_replays(
+    call: tuple[Path, str], tmp_path: Path
+) -> None:
+    record = redact(read_record(call[0]))
+    write_record(tmp_path / "redacted.jsonl", record)
+    again = read_record(tmp_path / "redacted.jsonl")
+    assert again == record
+    assert replay(again, TurnMachine) is None
+    text = (tmp_path / "redacted.jsonl").read_text()
+    for word in ("table", "three", "Certainly", "morning", "Which"):
+        assert word not in text
+    assert "mm-hm" in text, "sounds of attention stay, since decisions hang on them"
+    committed = [
+        c.text for _, _, cs in record.entries for c in cs if isinstance(c, cmd.TurnCommitted)
+    ]
+    first, second = (text.split() for text in committed)
+    assert len(first) == 5
+    assert first[3] == second[2], "for"
+    assert len({*first, *second}) == 8, "book, a, table, for, two, no, wait, three"
 
 
 def test_the_live_view_in_plain_lines(call: tuple[Path, str]) -> None:
