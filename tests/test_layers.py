@@ -154,12 +154,12 @@ def test_no_wall_clock_decides_anything(module: str) -> None:
 
 def test_import_agentkit_is_light() -> None:
     code = (
-        "import sys, time; t = time.perf_counter(); import agentkit; t = time.perf_counter() - t;"
+        "import sys, time; t = time.process_time(); import agentkit; t = time.process_time() - t;"
         "heavy = ('openai', 'numpy', 'samplerate', 'onnxruntime');"
         "print(t, [m for m in heavy if m in sys.modules])"
     )
     best = 9.0
-    for _ in range(3):
+    for _ in range(5):
         out = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )

@@ -121,7 +121,6 @@ def test_a_model_that_is_not_there_is_named() -> None:
 
 
 def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("xllamacpp", reason="the extra gguf is not installed")
     path = tmp_path / "bad.gguf"
     path.write_bytes(b"this is no model")
     with pytest.raises(ConfigError, match=r"bad\.gguf could not be loaded"):

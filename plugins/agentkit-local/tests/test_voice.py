@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.util import find_spec
 
 import pytest
 
@@ -234,7 +233,6 @@ def test_without_piper_the_error_says_what_to_install_and_its_licence(
         load_tts("local/piper")
 
 
-@pytest.mark.skipif(find_spec("piper") is None, reason="the extra piper is not installed")
 async def test_piper_speaks_what_can_be_understood(recognizer: Recognizer) -> None:
     import numpy as np
 
