@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
+import unicodedata
 from collections.abc import Sequence
 from typing import TextIO
 
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 
-_DIM, _BOLD, _RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
+_DIM, _RESET = "\x1b[2m", "\x1b[0m"
 _COLOURS = {"caller": "\x1b[36m", "agent": "\x1b[32m", "note": "\x1b[33m"}
 _LINE_START = "\r\x1b[K"
+_MARGIN = 21
+"""Columns before the words: the time and the label."""
 
 
 class LiveView:
     """Shows turns as their words come, drafts as they are begun and thrown away, replies as heard.
 
-    An observer of a session.
+    An observer of a session. If its stream fails (a closed pipe, say), it falls silent: the call
+    goes on.
 
     Args:
         stream: where to write.
-        tty: whether that is a terminal; None: find out.
+        tty: whether that is a terminal; None: find out. Only a terminal gets escape codes.
     """
 
     def __init__(self, stream: TextIO | None = None, tty: bool | None = None) -> None:
@@ -31,17 +36,27 @@ class LiveView:
         self._start: float | None = None
         self._drafted: dict[int, float] = {}
         self._written: dict[int, str] = {}
-        self._growing = False
+        self._growing = ""
+        self._silent = False
 
     def __call__(self, now: float, event: ev.Event, commands: Sequence[cmd.Command]) -> None:
         """Show an event and what followed."""
+        if self._silent:
+            return
         if self._start is None:
             self._start = now
-        at = now - self._start
+        try:
+            self._observe(now - self._start, event, commands)
+        except (OSError, ValueError):  # ValueError: the stream is closed
+            self._silent = True
+
+    def _observe(self, at: float, event: ev.Event, commands: Sequence[cmd.Command]) -> None:
         if isinstance(event, ev.ReplyText):
             self._written[event.reply] = self._written.get(event.reply, "") + event.text
         elif isinstance(event, ev.TurnUpdated | ev.TurnStarted | ev.TurnResumed) and event.text:
             self._grow(at, event.text)
+        elif isinstance(event, ev.SourceLost):
+            self._line(at, "note", "lost", f"the source of turns: {event.reason}")
         for command in commands:
             self._show(at, command)
 
@@ -52,13 +67,8 @@ class LiveView:
                 self._line(
                     at, "note", "draft", "a reply is drafted while the turn is open", dim=True
                 )
-            case cmd.Discard(reply=reply, reason=reason) if reply in self._drafted:
-                text = self._written.get(reply, "")
-                words = f': "{text.strip()}"' if text else ""
-                self._line(
-                    at, "note", "discarded", f"({reason.replace('_', ' ')}){words}", dim=True
-                )
-                del self._drafted[reply]
+            case cmd.Discard(reply=reply, reason=reason):
+                self._discarded(at, reply, reason)
             case cmd.Park():
                 self._line(
                     at, "note", "parked", "the draft is kept in case the words stay", dim=True
@@ -70,8 +80,10 @@ class LiveView:
                 self._line(at, "caller", "caller", text)
             case cmd.BackchannelHeard(text=text):
                 self._line(at, "caller", "caller", f"{text}  (attention, no turn)", dim=True)
-            case cmd.ReplyEnded(heard=heard, interrupted=cut) if heard:
-                self._line(at, "agent", "agent", heard + ("  (interrupted)" if cut else ""))
+            case cmd.ReplyEnded(reply=reply, heard=heard, interrupted=cut):
+                self._written.pop(reply, None)
+                if heard:
+                    self._line(at, "agent", "agent", heard + ("  (interrupted)" if cut else ""))
             case cmd.TurnClosed(times=times, outcome=outcome):
                 self._times(at, times, outcome)
             case cmd.RunTool(call=call):
@@ -83,8 +95,23 @@ class LiveView:
             case _:
                 pass
 
+    def _discarded(self, at: float, reply: int, reason: str) -> None:
+        """Only drafts are spoken of; of a reply that was heard `ReplyEnded` tells."""
+        if reply not in self._drafted:
+            return
+        lived = at - self._drafted.pop(reply)
+        text = self._written.pop(reply, "").strip()
+        words = f': "{text}"' if text else ""
+        self._line(
+            at,
+            "note",
+            "discarded",
+            f"({reason.replace('_', ' ')}) after {lived * 1000:.0f} ms{words}",
+            dim=True,
+        )
+
     def _times(self, at: float, times: cmd.TurnTimes, outcome: str) -> None:
-        parts = [outcome]
+        parts = [outcome.replace("_", " ")]
         if times.ended is not None and times.first_sound_sent is not None:
             reaction = (times.first_sound_sent - times.ended) * 1000
             parts.append(f"reaction {reaction:.0f} ms after the end of the turn")
@@ -96,19 +123,51 @@ class LiveView:
         """The caller's words as they come, on one line that is written anew."""
         if not self._tty:
             return
-        width = shutil.get_terminal_size().columns - 24
-        shown = text if len(text) <= width else "..." + text[-(width - 3) :]
-        self._stream.write(f"{_LINE_START}{at:7.2f}  {_DIM}caller      {shown}{_RESET}")
-        self._stream.flush()
-        self._growing = True
+        text = _plain(text)
+        room = max(8, _columns() - _MARGIN - 1)
+        if _width(text) > room:
+            while _width(text) > room - 3:
+                text = text[1:]
+            text = "..." + text
+        self._growing = f"{_LINE_START}{at:7.2f}  {_DIM}{'caller':<10}  {text}{_RESET}"
+        self._write(self._growing)
 
     def _line(self, at: float, who: str, label: str, text: str, *, dim: bool = False) -> None:
-        if self._tty:
-            begin = _LINE_START if self._growing else ""
-            colour = _DIM if dim else _COLOURS[who]
-            line = f"{begin}{at:7.2f}  {colour}{label:<10}  {text}{_RESET}"
-        else:
-            line = f"{at:7.2f}  {label:<10}  {text}"
-        self._growing = False
-        self._stream.write(line + "\n")
+        text = _plain(text)
+        if not self._tty:
+            self._write(f"{at:7.2f}  {label:<10}  {text}\n")
+            return
+        colour = _DIM if dim else _COLOURS[who]
+        room = max(20, _columns() - _MARGIN - 1)
+        first, *rest = textwrap.wrap(text, room) or [""]
+        lines = [f"{at:7.2f}  {colour}{label:<10}  {first}{_RESET}\n"]
+        lines += [f"{' ' * _MARGIN}{colour}{line}{_RESET}\n" for line in rest]
+        # The line with the caller's growing words is kept below, until their turn has its own.
+        below, self._growing = ("" if who == "caller" else self._growing), ""
+        self._write((_LINE_START if below or who == "caller" else "") + "".join(lines) + below)
+        self._growing = below
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
+        except UnicodeEncodeError as error:
+            self._stream.write(text.encode(error.encoding, "replace").decode(error.encoding))
         self._stream.flush()
+
+
+def _columns() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _plain(text: str) -> str:
+    """Without control characters: what people say must not steer the terminal."""
+    plain = (" " if unicodedata.category(letter) == "Cc" else letter for letter in text)
+    return "".join(plain).strip()
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes: wide East Asian letters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
+        for letter in text
+    )

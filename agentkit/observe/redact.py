@@ -1,108 +1,188 @@
-"""A record without the words that were said, which still replays (rule T22).
-
-Each word becomes another of the same length, the same one wherever it comes; marks, spaces, case
-and the sounds of attention stay. So equal words stay equal, other words stay other, and every
-decision that was made from them is made again.
-"""
+"""Records without what was said: tokens in place of words, which keep equality (rule T22)."""
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
-from dataclasses import replace
-from typing import Any
+import secrets
+import string
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
+from functools import cache
+from itertools import groupby
+from typing import Any, Literal, get_origin, get_type_hints
 
+from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.core.policy import Policy
-from agentkit.core.segment import ABBREVIATIONS
-from agentkit.observe.record import Record, from_json, to_json
+from agentkit.core.segment import Segmenter
+from agentkit.core.words import normal_words
+from agentkit.observe.record import Record
 
-_WORD = re.compile(r"[^\W_]+")
-_SPOKEN = frozenset({"text", "heard", "arguments", "instructions"})
-"""Fields that hold what was said, wherever they stand."""
+_NAMES = frozenset(
+    {"id", "call_id", "name", "code", "reason", "kind", "trigger", "timer", "message", "languages"}
+)
+"""Fields with names of things, or texts of agentkit's own. All other text is what people said, so a
+field that is new is redacted unless it is listed here."""
+
+
+@cache
+def _plain_fields(kind: type) -> frozenset[str]:
+    """The fields of a dataclass that hold nothing anybody said."""
+    hints = get_type_hints(kind)
+    return frozenset(
+        field.name
+        for field in fields(kind)
+        if field.name in _NAMES or get_origin(hints[field.name]) is Literal
+    )
 
 
 def redact(record: Record) -> Record:
-    """The record with other words in it. Times, ids, names of tools and reasons stay."""
-    words = _Words(record.policy)
-    written = _written(record, words)
-    entries = []
-    for at, event, commands in record.entries:
-        if isinstance(event, ev.ReplyText):
-            event = replace(event, text=written[event.reply].pop(0))
-        else:
-            event = _walk(event, words)
-        entries.append((at, event, tuple(_walk(command, words) for command in commands)))
-    return replace(record, entries=tuple(entries))
+    """The same record with tokens in place of words. It still replays (see `Redactor`)."""
+    entries = Redactor(record.policy).entries(record.entries)
+    return Record(record.started, record.policy, tuple(entries), record.ended)
 
 
-def _written(record: Record, words: _Words) -> dict[int, list[str]]:
-    """Each reply's text, cut again where it was cut: a model's tokens may be parts of words."""
-    parts: defaultdict[int, list[str]] = defaultdict(list)
-    for _, event, _ in record.entries:
-        if isinstance(event, ev.ReplyText):
-            parts[event.reply].append(event.text)
-    found: dict[int, list[str]] = {}
-    for reply, texts in parts.items():
-        whole, at = words("".join(texts)), 0
-        found[reply] = []
-        for text in texts:
-            found[reply].append(whole[at : at + len(text)])
-            at += len(text)
-    return found
+class Redactor:
+    """Puts a token in place of each word of one record.
 
+    The same word always has the same token, and different words have different ones; case, length,
+    digits, spaces and punctuation stay, for they decide where a reply is cut into pieces. Words
+    that the machine knows stay themselves: those of the policy's backchannel lists, and
+    abbreviations such as "Dr.". The tokens are drawn at random and the key is not kept.
 
-def _walk(value: Any, words: _Words) -> Any:
-    return from_json(_replaced(to_json(value), words))
-
-
-def _replaced(value: Any, words: _Words) -> Any:
-    if isinstance(value, list):
-        return [_replaced(item, words) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: words(item) if key in _SPOKEN and isinstance(item, str) else _replaced(item, words)
-        for key, item in value.items()
-    }
-
-
-class _Words:
-    """Other words for words, of the same length, one for each."""
+    It hides what was said from a reader. It is no encryption: lengths and repetitions remain.
+    """
 
     def __init__(self, policy: Policy) -> None:
         lists = policy.interruption.backchannels.values()
-        self._kept = {
-            word for phrases in lists for phrase in phrases for word in _WORD.findall(phrase)
+        self._kept = {"i"} | {
+            part
+            for known in lists
+            for phrase in known
+            for part, is_word in _parts(phrase)
+            if is_word
         }
-        self._kept |= {part for word in ABBREVIATIONS for part in word.split(".")}
-        self._other: dict[str, str] = {}
-        self._used: defaultdict[str, int] = defaultdict(int)
+        self._tokens: dict[str, str] = {}
+        self._used: set[str] = set(self._kept)
+        self._written: dict[int, str] = {}
+        self._redacted: dict[int, str] = {}
+        self._given: dict[int, int] = {}
 
-    def __call__(self, text: str) -> str:
-        return _WORD.sub(lambda match: self._for(match.group()), text)
+    def entries(
+        self, entries: Iterable[tuple[float, ev.Event, Sequence[cmd.Command]]]
+    ) -> Iterator[tuple[float, ev.Event, Sequence[cmd.Command]]]:
+        """The entries of a record, redacted."""
+        known = list(entries)
+        for _, event, _ in known:
+            if isinstance(event, ev.ReplyText):
+                self._written[event.reply] = self._written.get(event.reply, "") + event.text
+        self._redacted = {reply: self.text(text) for reply, text in self._written.items()}
+        at: dict[int, int] = {}
+        for now, event, commands in known:
+            hidden: ev.Event
+            if isinstance(event, ev.ReplyText):
+                begin = at.get(event.reply, 0)
+                at[event.reply] = begin + len(event.text)
+                hidden = replace(event, text=self._slice(event.reply, begin, at[event.reply]))
+            else:
+                hidden = self.value(event)
+            yield now, hidden, tuple(self._command(command) for command in commands)
 
-    def _for(self, word: str) -> str:
-        key = word.casefold()
-        if len(word) == 1 or key in self._kept or len(key) != len(word):
-            return word
-        other = self._other.get(key)
-        if other is None:
-            other = self._other[key] = self._make(key)
+    def text(self, text: str) -> str:
+        """A text with its words replaced."""
         return "".join(
-            new.upper() if old.isupper() else new for old, new in zip(word, other, strict=True)
+            chunk if chunk.isspace() or self._is_abbreviation(chunk) else self._chunk(chunk)
+            for chunk, _ in _spaced(text)
         )
 
-    def _make(self, word: str) -> str:
-        """The next unused word with digits and letters in the same places."""
-        shape = "".join("0" if letter.isdecimal() else "a" for letter in word)
-        while True:
-            number = self._used[shape]
-            self._used[shape] += 1
-            made = []
-            for kind in reversed(shape):
-                number, digit = divmod(number, 10 if kind == "0" else 26)
-                made.append(chr(ord("0" if kind == "0" else "a") + digit))
-            other = "".join(reversed(made))
-            if other not in self._kept:
-                return other
+    def value(self, value: Any) -> Any:
+        """A value of the core with all that was said in it replaced."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, tuple):
+            return tuple(self.value(item) for item in value)
+        if is_dataclass(value) and not isinstance(value, type):
+            plain = _plain_fields(type(value))
+            changed = {
+                field.name: self.value(getattr(value, field.name))
+                for field in fields(value)
+                if field.name not in plain
+            }
+            return replace(value, **changed)
+        return value
+
+    def _command(self, command: cmd.Command) -> cmd.Command:
+        """What the machine took out of a reply's text is taken out of its redacted text."""
+        if isinstance(command, cmd.Speak):
+            begin = self._given.get(command.reply, 0)
+            end = begin + len(command.text)
+            if self._written.get(command.reply, "")[begin:end] == command.text:
+                self._given[command.reply] = end
+                return replace(command, text=self._slice(command.reply, begin, end))
+        elif isinstance(command, cmd.ReplyEnded) and self._written.get(
+            command.reply, ""
+        ).startswith(command.heard):
+            return replace(command, heard=self._slice(command.reply, 0, len(command.heard)))
+        redacted: cmd.Command = self.value(command)
+        return redacted
+
+    def _slice(self, reply: int, begin: int, end: int) -> str:
+        whole, hidden = self._written[reply], self._redacted[reply]
+        if len(whole) == len(hidden):
+            return hidden[begin:end]
+        before = len(self.text(whole[:begin]))
+        return self.text(whole[:end])[before:]
+
+    def _chunk(self, chunk: str) -> str:
+        return "".join(self._token(part) if is_word else part for part, is_word in _parts(chunk))
+
+    def _is_abbreviation(self, chunk: str) -> bool:
+        """Whether a point after this word ends no clause. A single letter says no name."""
+        word = chunk.rstrip(".,;:!?")
+        if len(word) < 2 or len(word) > 8:
+            return False
+        return not Segmenter(first=1).push(f"so {word}. ")
+
+    def _token(self, word: str) -> str:
+        key = "".join(normal_words(word)) or word
+        if key in self._kept:
+            return word
+        token = self._tokens.get(key)
+        if token is None:
+            token = self._tokens[key] = self._draw(key)
+            self._used.add(token)
+        if len(word) != len(token):
+            return token
+        return "".join(
+            letter.upper() if original.isupper() else letter
+            for original, letter in zip(word, token, strict=True)
+        )
+
+    def _draw(self, key: str) -> str:
+        """A token that no other word has, of the same length while there is one."""
+        pattern = key
+        for attempt in range(1, 1_000_000):
+            token = "".join(
+                secrets.choice(string.digits if letter.isdigit() else string.ascii_lowercase)
+                for letter in pattern
+            )
+            if token != key and token not in self._used and not self._is_abbreviation(token):
+                return token
+            if attempt % 500 == 0:
+                pattern += key[-1]
+        raise AssertionError("there are more words than tokens")
+
+
+def _spaced(text: str) -> Iterator[tuple[str, bool]]:
+    for space, letters in groupby(text, str.isspace):
+        yield "".join(letters), space
+
+
+def _parts(text: str) -> Iterator[tuple[str, bool]]:
+    """A text cut into words and what is between them."""
+    for is_word, letters in groupby(text, _in_word):
+        yield "".join(letters), is_word
+
+
+def _in_word(letter: str) -> bool:
+    return letter.isalnum() or unicodedata.category(letter)[0] == "M"

@@ -3,7 +3,8 @@
     python benchmarks/ears.py [--prompts DIR --texts FILE.gz]
 
 Needs the package pocketsphinx-testdata. With the prompts of asterisk-core-sounds-en-wav and their
-transcripts (in asterisk-core-sounds-en's documentation) those are measured too.
+transcripts (in asterisk-core-sounds-en's documentation) those are measured too, as far as they are
+no longer than a stretch that the server recognises at a time.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import argparse
 import asyncio
 import gzip
 import json
+import math
 import re
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from websockets.asyncio.client import connect
 
 from agentkit.audio.resample import Resampler
 from agentkit_local.ears import FluxServer, Recognizer
+from agentkit_local.ears.turns import TOO_LONG
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from conftest import Speech, errors, librivox, read, telephone
@@ -45,8 +49,18 @@ def prompts(folder: Path, texts: Path) -> list[Speech]:
         path = folder / f"{name.strip()}.wav"
         said = re.sub(r"[\[(<].*?[\])>]", "", text).strip()
         if colon and path.is_file() and len(said.split()) >= 4 and not name.startswith(";"):
-            found.append(read(path, said))
+            speech = read(path, said)
+            if speech.seconds <= TOO_LONG:
+                found.append(speech)
     return found
+
+
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def spelled(text: str) -> str:
+    """A transcript may have "press 1" where the other has "press one"."""
+    return re.sub(r"\d", lambda digit: f" {DIGITS[int(digit[0])]} ", text)
 
 
 def word_errors(recognizer: Recognizer, name: str, corpus: Sequence[Speech]) -> str:
@@ -58,7 +72,7 @@ def word_errors(recognizer: Recognizer, name: str, corpus: Sequence[Speech]) -> 
         heard = recognizer(samples).text
         took += time.thread_time() - began
         audio += speech.seconds
-        missed, said = errors(speech.text, heard)
+        missed, said = errors(spelled(speech.text), spelled(heard))
         wrong, count = wrong + missed, count + said
     return (
         f"{name}: {100 * wrong / count:.1f} % of {count} words wrong; "
@@ -66,44 +80,65 @@ def word_errors(recognizer: Recognizer, name: str, corpus: Sequence[Speech]) -> 
     )
 
 
-def voiced_end(samples: Any) -> float:
-    """When the last sound above -40 dBFS ends, in seconds."""
+@dataclass
+class Turn:
+    """What was seen of one turn: seconds of the audio's time, None: it did not come.
+
+    Args:
+        start: StartOfTurn, after the first sound.
+        eager: the last EagerEndOfTurn, after the last sound.
+        final: EndOfTurn, after the last sound.
+        cut: the turn ended while the caller still spoke.
+        late: EndOfTurn on the socket, after the chunk that decided it was sent.
+    """
+
+    start: float | None = None
+    eager: float | None = None
+    final: float | None = None
+    cut: bool = False
+    late: float | None = None
+
+
+def sound(samples: Any) -> tuple[float, float]:
+    """When the first and the last sound above -40 dBFS are, in seconds."""
     loud = np.nonzero(np.abs(samples) > 0.01)[0]
-    return float(loud[-1]) / 16000 if len(loud) else 0.0
+    return (float(loud[0]) / 16000, float(loud[-1]) / 16000) if len(loud) else (0.0, 0.0)
 
 
-async def one_turn(url: str, speech: Speech) -> tuple[float, float, bool, float]:
-    """Eager delay, final delay (s after the last sound), cut early, and the events' lateness."""
+async def one_turn(url: str, speech: Speech) -> Turn:
+    """One recording, at the pace of a call, and silence after it."""
     rate, pad = speech.rate, bytes(speech.rate * 2 * 3)
     data = speech.samples + pad
     size = rate * 2 * 80 // 1000
-    end = voiced_end(floats(speech))
-    eager = final = late = 0.0
-    cut = False
+    first, last = sound(floats(speech))
+    turn = Turn()
     async with connect(url) as socket:
         began = time.perf_counter()
 
         async def send() -> None:
             for at in range(0, len(data), size):
-                await asyncio.sleep(max(0.0, began + at / rate / 2 - time.perf_counter()))
+                due = began + min(at + size, len(data)) / rate / 2  # when it would be recorded
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 await socket.send(data[at : at + size])
 
         sending = asyncio.create_task(send())
         async for text in socket:
-            message = json.loads(text)
             heard = time.perf_counter() - began
-            event = message.get("event")
-            if event == "EagerEndOfTurn":
-                eager = message["audio_window_end"] - end
-            if event == "EndOfTurn":
-                final = message["audio_window_end"] - end
-                late = heard - message["audio_window_end"]
-                cut = final < 0
-                if not cut:
+            message = json.loads(text)
+            event, until = message.get("event"), message.get("audio_window_end", 0.0)
+            if event == "StartOfTurn" and turn.start is None:
+                turn.start = until - first
+            elif event == "EagerEndOfTurn":
+                turn.eager = until - last
+            elif event == "EndOfTurn":
+                turn.final, turn.cut = until - last, turn.cut or until < last
+                chunk = size / rate / 2
+                turn.late = heard - math.ceil(until / chunk - 1e-6) * chunk
+                if until >= last:
                     break
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-    return eager, final, cut, late
+    return turn
 
 
 async def delays(recognizer: Recognizer, corpus: Sequence[Speech]) -> list[str]:
@@ -116,18 +151,20 @@ async def delays(recognizer: Recognizer, corpus: Sequence[Speech]) -> list[str]:
             rows.append(await one_turn(f"{server.url}?{query}&eager_eot_threshold=0.4", speech))
     cpu, took = time.process_time() - cpu, time.perf_counter() - began
 
-    def at(values: list[float], share: float) -> float:
-        return sorted(values)[min(len(values) - 1, int(len(values) * share))] * 1000
+    def spread(values: Iterable[float | None]) -> str:
+        seen = sorted(value for value in values if value is not None)
+        if not seen:
+            return "never"
+        middle, most = (seen[min(len(seen) - 1, int(len(seen) * part))] for part in (0.5, 0.95))
+        return f"p50 {middle * 1000:.0f}, p95 {most * 1000:.0f} ms (of {len(seen)})"
 
-    finals, eagers = [r[1] for r in rows], [r[0] for r in rows]
-    lates = [r[3] for r in rows]
-    early = sum(r[2] for r in rows)
+    whole = [row for row in rows if not row.cut]
     return [
-        f"end of turn after the last sound: p50 {at(finals, 0.5):.0f}, p95"
-        f" {at(finals, 0.95):.0f} ms (eager p50 {at(eagers, 0.5):.0f});"
-        f" {early} of {len(rows)} turns cut early",
-        f"the message after the audio that decided: p50 {at(lates, 0.5):.0f},"
-        f" p95 {at(lates, 0.95):.0f} ms (80 ms of it is the chunk)",
+        f"start of turn after the first sound: {spread(row.start for row in rows)}",
+        f"eager end of turn after the last sound: {spread(row.eager for row in whole)}",
+        f"end of turn after the last sound: {spread(row.final for row in whole)};"
+        f" {len(rows) - len(whole)} of {len(rows)} turns cut early",
+        f"EndOfTurn on the socket after the chunk that decided it: {spread(r.late for r in rows)}",
         f"one live call costs {60 * cpu / took:.1f} s of CPU a minute;"
         f" {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB at the most",
     ]
@@ -145,11 +182,11 @@ def main() -> None:
     if given.prompts and given.texts:
         corpora["telephone prompts, 8 kHz"] = prompts(given.prompts, given.texts)
         spoken = corpora["telephone prompts, 8 kHz"]
-    for name, corpus in corpora.items():
-        print(word_errors(recognizer, name, corpus), flush=True)
     step = max(1, len(spoken) // given.turns)
     for line in asyncio.run(delays(recognizer, spoken[::step][: given.turns])):
-        print(line)
+        print(line, flush=True)
+    for name, corpus in corpora.items():
+        print(word_errors(recognizer, name, corpus), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,13 @@ from agentkit.audio.resample import Resampler
 from agentkit_local.ears.recognizer import RATE, Samples
 from agentkit_local.ears.vad import HOP
 
+MAX_HEADER = 1 << 16
+"""Bytes of a WAV file before its samples: more is no recording of a call."""
+
+
+LOWEST_RATE, HIGHEST_RATE = 8000, 48000
+"""Hz, of a WAV file."""
+
 
 class UndecodableAudio(ValueError):
     """The bytes are not what was declared (Flux closes with 1008 DATA-0000)."""
@@ -68,6 +75,8 @@ class Intake:
                     raise UndecodableAudio("a WAV file without a format")
                 self._header.clear()
                 return head[at + 8 :]
+            if at + 8 + size > MAX_HEADER:
+                raise UndecodableAudio("a WAV file's header is too long")
             if at + 8 + size > len(head):
                 return b""
             if name == b"fmt ":
@@ -76,11 +85,15 @@ class Intake:
         return b""
 
     def _read_format(self, chunk: bytes) -> None:
+        if len(chunk) < 16:
+            raise UndecodableAudio("a WAV file with a format that is too short")
         kind, channels = (int.from_bytes(chunk[i : i + 2], "little") for i in (0, 2))
         rate, bits = int.from_bytes(chunk[4:8], "little"), int.from_bytes(chunk[14:16], "little")
         known = {(1, 16): "linear16", (1, 32): "linear32", (7, 8): "mulaw", (6, 8): "alaw"}
         encoding = known.get((kind, bits))
         if encoding is None or channels != 1:
             raise UndecodableAudio("a WAV file has to be mono, of 16 or 32 bits, mu-law or A-law")
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise UndecodableAudio(f"a WAV file's rate is {rate} Hz")
         self._resampler = Resampler(rate, RATE)
         self._encoding = encoding

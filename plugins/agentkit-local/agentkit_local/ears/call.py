@@ -7,16 +7,18 @@ import json
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from websockets.exceptions import ConnectionClosed
 
 from agentkit_local.ears.audio import Intake, UndecodableAudio
-from agentkit_local.ears.query import Asked, BadRequest, check_keyterms, check_thresholds
+from agentkit_local.ears.configure import Unparsable, configured
+from agentkit_local.ears.query import Asked, BadRequest
 from agentkit_local.ears.recognizer import RATE, Recognizer, Samples, Transcript
-from agentkit_local.ears.turns import Decode, Output, Thresholds, TurnEvent, TurnTracker
+from agentkit_local.ears.redact import redacted
+from agentkit_local.ears.turns import Decode, Output, TurnEvent, TurnTracker
 from agentkit_local.ears.vad import HOP, Listener, VoiceActivity
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -25,13 +27,24 @@ QUEUED = 25
 """Messages of audio that wait; past them the socket is not read (back-pressure)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Engine:
-    """What all calls share: the models, and the threads they run on."""
+    """What all calls share: the models, and the threads they run on.
+
+    Args:
+        pool: recognises.
+        listening: judges voice activity, a matter of a millisecond that must not stand in line
+            behind recognition.
+        threads: of the pool.
+        busy: stretches that are being recognised, or wait for it.
+    """
 
     recognizer: Recognizer
     activity: VoiceActivity
     pool: ThreadPoolExecutor
+    listening: ThreadPoolExecutor
+    threads: int
+    busy: int = 0
 
 
 class Call:
@@ -45,7 +58,8 @@ class Call:
     """
 
     def __init__(self, engine: Engine, asked: Asked, request_id: str, send: Send) -> None:
-        self.close_code, self.close_reason = 1000, ""
+        self.close_code: int | None = 1000
+        self.close_reason = ""
         self._engine = engine
         self._asked = asked
         self._request_id = request_id
@@ -82,14 +96,16 @@ class Call:
     async def _audio(self, data: bytes) -> bool:
         loop = asyncio.get_running_loop()
         try:
-            judged = await loop.run_in_executor(self._engine.pool, self._listen, data)
+            judged = await loop.run_in_executor(self._engine.listening, self._listen, data)
         except UndecodableAudio as error:
             self.close_code, self.close_reason = 1008, f"DATA-0000: {error}"
             return False
         for hop, chance in judged:
             self._hops.append(hop)
             await self._carry_out(self._tracker.hop(chance))
-        self._forget()
+            while self._tracker.starved and self._decoding is not None:
+                await asyncio.wait([self._decoding])
+            self._forget()
         return True
 
     def _listen(self, data: bytes) -> list[tuple[Samples, float]]:
@@ -111,8 +127,10 @@ class Call:
     async def _carry_out(self, outputs: list[Output]) -> None:
         for output in outputs:
             if isinstance(output, TurnEvent):
-                await self._send(_turn_info(output))
-            elif self._decoding is None:
+                await self._send(_turn_info(output, self._asked))
+            elif self._decoding is None and (
+                output.final or self._engine.busy < self._engine.threads
+            ):
                 self._start_decoding(output)
             elif output.final:
                 self._wanted = output
@@ -122,8 +140,12 @@ class Call:
         self._decoding = self._tasks.create_task(self._decode(decode, samples))
 
     async def _decode(self, decode: Decode, samples: Samples) -> None:
-        loop = asyncio.get_running_loop()
-        transcript = await loop.run_in_executor(self._engine.pool, self._engine.recognizer, samples)
+        loop, engine = asyncio.get_running_loop(), self._engine
+        engine.busy += 1
+        try:
+            transcript = await loop.run_in_executor(engine.pool, engine.recognizer, samples)
+        finally:
+            engine.busy -= 1
         self._decoding = None
         wanted, self._wanted = self._wanted, None
         if wanted is not None:
@@ -136,10 +158,11 @@ class Call:
         try:
             message = json.loads(text)
             kind = message["type"]
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return await self._fatal("not a JSON object with a type")
         if kind == "CloseStream":
             await self._drain()
+            self.close_code = None
             return False
         if kind == "Configure":
             return await self._configure(message)
@@ -149,9 +172,16 @@ class Call:
         return await self._fatal(f"unknown variant `{kind}`")
 
     async def _drain(self) -> None:
-        """Decode what is being decoded; the open turn is not ended (flux/close-stream)."""
-        if self._decoding is not None:
+        """Recognise what there is; the open turn is not ended (flux/close-stream)."""
+        while self._decoding is not None:
             await asyncio.wait([self._decoding])
+        rest = self._tracker.rest_of_stretch()
+        if rest is not None:
+            self._start_decoding(rest)
+        while self._decoding is not None:
+            await asyncio.wait([self._decoding])
+        if self._tracker.is_open:
+            await self._carry_out([self._tracker.update()])
 
     async def _force_end_turn(self) -> None:
         ended = self._tracker.force_end()
@@ -168,43 +198,28 @@ class Call:
 
     async def _configure(self, message: dict[str, Any]) -> bool:
         """All of it is taken, or nothing (flux/configure)."""
-        unknown = message.keys() - {
-            "type", "thresholds", "keyterms", "language_hints", "numerals",
-        }  # fmt: skip
-        if unknown:
-            return await self._fatal(f"unknown field `{min(unknown)}`")
         try:
-            thresholds = _changed(self._tracker.thresholds, message.get("thresholds") or {})
-            keyterms = message.get("keyterms")
-            if keyterms is not None:
-                check_keyterms(tuple(keyterms))
-            if not isinstance(message.get("numerals", False), bool):
-                return await self._fatal("numerals: expected a boolean")
+            thresholds, self._asked = configured(message, self._tracker.thresholds, self._asked)
         except BadRequest as error:
-            await self._send(
-                {
-                    "type": "ConfigureFailure",
-                    "code": "INVALID_CONFIGURATION",
-                    "description": str(error),
-                }
-            )
+            failure = {"type": "ConfigureFailure", "code": error.code, "description": str(error)}
+            await self._send(failure)
             return True
-        except (TypeError, ValueError, AttributeError):
-            return await self._fatal("a field of Configure has the wrong type")
+        except Unparsable as error:
+            return await self._fatal(str(error))
         self._tracker.thresholds = thresholds
-        if keyterms is not None:
-            self._asked = replace(self._asked, keyterms=tuple(keyterms))
-        await self._send(
-            {
-                "type": "ConfigureSuccess",
-                "thresholds": {
-                    "eot_threshold": thresholds.eot,
-                    "eager_eot_threshold": thresholds.eager,
-                    "eot_timeout_ms": round(thresholds.timeout * 1000),
-                },
-                "keyterms": list(self._asked.keyterms),
-            }
-        )
+        answer: dict[str, Any] = {
+            "type": "ConfigureSuccess",
+            "thresholds": {
+                "eot_threshold": thresholds.eot,
+                "eager_eot_threshold": thresholds.eager,
+                "eot_timeout_ms": round(thresholds.timeout * 1000),
+            },
+            "keyterms": list(self._asked.keyterms),
+            "numerals": self._asked.numerals,
+        }
+        if self._asked.multilingual:
+            answer["language_hints"] = list(self._asked.language_hints)
+        await self._send(answer)
         return True
 
     async def _fatal(self, description: str) -> bool:
@@ -232,38 +247,28 @@ async def _read(
     await queue.put(None)
 
 
-def _turn_info(event: TurnEvent) -> dict[str, Any]:
+def _turn_info(event: TurnEvent, asked: Asked) -> dict[str, Any]:
+    words = redacted(event.words, asked.redact) if asked.redact else event.words
     info: dict[str, Any] = {
         "type": "TurnInfo",
         "event": event.name,
         "turn_index": event.index,
         "audio_window_start": round(event.start, 3),
         "audio_window_end": round(event.end, 3),
-        "transcript": event.text,
+        "transcript": " ".join(word[0] for word in words),
         "words": [
             {"word": word, "confidence": confidence, "start": start, "end": end}
-            for word, confidence, start, end in event.words
+            for word, confidence, start, end in words
         ],
         "end_of_turn_confidence": round(event.confidence, 4),
     }
     if event.trigger:
         info["trigger"] = event.trigger
+    if asked.multilingual:
+        info["languages"] = ["en"] if words else []
+        info["languages_hinted"] = list(asked.language_hints)
     return info
 
 
 def _words(transcript: Transcript) -> list[tuple[str, float]]:
     return list(zip(transcript.text.split(), transcript.confidences, strict=True))
-
-
-def _changed(thresholds: Thresholds, given: dict[str, Any]) -> Thresholds:
-    eager = thresholds.eager
-    if "eager_eot_threshold" in given:
-        value = given["eager_eot_threshold"]
-        eager = None if value is None else float(value)
-    return check_thresholds(
-        Thresholds(
-            float(given.get("eot_threshold", thresholds.eot)),
-            eager,
-            float(given.get("eot_timeout_ms", thresholds.timeout * 1000)) / 1000,
-        )
-    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Literal
 from urllib.parse import parse_qsl
 
 from agentkit_local.ears.turns import Thresholds
@@ -11,6 +14,7 @@ MODELS = ("flux-general-en", "flux-general-multi")
 RAW = ("linear16", "linear32", "mulaw", "alaw")
 CONTAINED = ("opus", "ogg-opus")
 RATES = (8000, 16000, 24000, 44100, 48000)
+LANGUAGES = frozenset({"en", "es", "fr", "de", "hi", "ru", "pt", "ja", "it", "nl"})
 _KNOWN = frozenset(
     {
         "model", "encoding", "sample_rate", "eot_threshold", "eager_eot_threshold",
@@ -18,11 +22,23 @@ _KNOWN = frozenset(
         "mip_opt_out", "tag",
     }
 )  # fmt: skip
+_REDACT: dict[str, Literal["", "numbers", "aggressive_numbers"]] = {
+    "": "", "numbers": "numbers", "aggressive_numbers": "aggressive_numbers",
+}  # fmt: skip
 _REPEATABLE = frozenset({"keyterm", "language_hint", "tag"})
 
 
 class BadRequest(ValueError):
     """Refused with HTTP 400 and this reason, or, in a Configure, with a ConfigureFailure."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "INVALID_CONFIGURATION"
+
+
+class UnknownModel(BadRequest):
+    """Deepgram refuses a model that it does not know like one that the key may not use."""
+
+    status = HTTPStatus.FORBIDDEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +49,19 @@ class Asked:
         encoding: None: a WAV file, which says for itself.
         rate: in Hz; None with a WAV file.
         keyterms: taken and given back; the recogniser has no use for them.
+        multilingual: ``flux-general-multi`` was asked for.
+        language_hints: taken and given back, like the keyterms.
+        redact: which numbers are not to be shown.
     """
 
     encoding: str | None
     rate: int | None
     thresholds: Thresholds
     keyterms: tuple[str, ...] = ()
-    extra: dict[str, str] = field(default_factory=dict)
+    multilingual: bool = False
+    language_hints: tuple[str, ...] = ()
+    redact: Literal["", "numbers", "aggressive_numbers"] = ""
+    numerals: bool = False
 
 
 def parse(query: str) -> Asked:
@@ -56,18 +78,31 @@ def parse(query: str) -> Asked:
     if model is None:
         raise BadRequest("model is required")
     if model not in MODELS:
-        raise BadRequest(f"unknown model {model!r}: use {' or '.join(MODELS)}")
+        raise UnknownModel(
+            f"INSUFFICIENT_PERMISSIONS: no access to model {model!r}: use {' or '.join(MODELS)}"
+        )
     keyterms = tuple(value for name, value in given if name == "keyterm")
     check_keyterms(keyterms)
-    if any(name == "language_hint" for name, _ in given) and model != "flux-general-multi":
-        raise BadRequest("language_hint works with flux-general-multi only")
+    multilingual = model == "flux-general-multi"
+    hints = tuple(value for name, value in given if name == "language_hint")
+    check_language_hints(hints, multilingual)
     for name in ("numerals", "profanity_filter", "mip_opt_out"):
         if values.get(name, "true") not in ("true", "false"):
             raise BadRequest(f"{name} must be true or false")
-    if values.get("redact", "numbers") not in ("numbers", "aggressive_numbers"):
+    redact = values.get("redact", "")
+    if redact not in ("numbers", "aggressive_numbers") and "redact" in values:
         raise BadRequest("redact must be numbers or aggressive_numbers")
     encoding, rate = _audio(values)
-    return Asked(encoding, rate, _thresholds(values), keyterms)
+    return Asked(
+        encoding,
+        rate,
+        _thresholds(values),
+        keyterms,
+        multilingual,
+        hints,
+        _REDACT[redact],
+        values.get("numerals") == "true",
+    )
 
 
 def check_keyterms(keyterms: tuple[str, ...]) -> None:
@@ -79,6 +114,18 @@ def check_keyterms(keyterms: tuple[str, ...]) -> None:
             raise BadRequest("keyterm must not be blank")
         if len(term) > 100:
             raise BadRequest(f"keyterm is longer than 100 characters: {term[:20]}...")
+
+
+def check_language_hints(hints: tuple[str, ...], multilingual: bool) -> None:
+    """Raise BadRequest if there are any for the English model, or one is not known."""
+    if hints and not multilingual:
+        raise BadRequest("INVALID_PARAMETER: language_hint works with flux-general-multi only")
+    for hint in hints:
+        if not re.fullmatch(r"[A-Za-z]{2}(-[A-Za-z0-9]+)*", hint) or (
+            hint[:2].lower() not in LANGUAGES
+        ):
+            known = ", ".join(sorted(LANGUAGES))
+            raise BadRequest(f"INVALID_PARAMETER: language_hint {hint!r} is none of {known}")
 
 
 def check_thresholds(thresholds: Thresholds) -> Thresholds:
@@ -101,6 +148,8 @@ def _audio(values: dict[str, str]) -> tuple[str | None, int | None]:
     encoding, rate = values.get("encoding"), values.get("sample_rate")
     if encoding is None and rate is None:
         return None, None
+    if encoding is None:
+        raise BadRequest("encoding is required with sample_rate; leave both out for a WAV file")
     if encoding in CONTAINED:
         raise BadRequest(f"encoding {encoding} is not supported here: use {', '.join(RAW)} or WAV")
     if encoding not in RAW:
@@ -118,9 +167,15 @@ def _thresholds(values: dict[str, str]) -> Thresholds:
         Thresholds(
             _number("eot_threshold", values.get("eot_threshold", "0.7")),
             None if eager is None else _number("eager_eot_threshold", eager),
-            _number("eot_timeout_ms", values.get("eot_timeout_ms", "5000")) / 1000,
+            _whole("eot_timeout_ms", values.get("eot_timeout_ms", "5000")) / 1000,
         )
     )
+
+
+def _whole(name: str, value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", value):
+        raise BadRequest(f"{name} {value!r} is no whole number")
+    return int(value)
 
 
 def _number(name: str, value: str) -> float:

@@ -1,14 +1,17 @@
 """A server that speaks Flux's v2 protocol on a WebSocket.
 
 What differs from Deepgram's own is said plainly: it knows English only (``flux-general-multi`` is
-taken for it); ``keyterm``, ``tag``, ``numerals``, ``profanity_filter``, ``redact`` and
-``mip_opt_out`` are checked and taken, and have no effect; the times of words are spread over their
-utterance, since the recogniser gives none; Opus is refused.
+taken for it); ``keyterm``, ``language_hint``, ``tag``, ``numerals``, ``profanity_filter`` and
+``mip_opt_out`` are checked and taken, and have no effect; ``redact`` knows numbers, and not the
+dates and accounts that Deepgram knows by their kind; the times of words are spread over their
+utterance, since the recogniser gives none; Opus is refused; a key is taken from the Authorization
+header only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -78,19 +81,22 @@ class FluxServer:
     async def __aenter__(self) -> Self:
         """Load the models and listen. Raises ConfigError where a model is missing, or OSError."""
         self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="ears")
+        self._listening = ThreadPoolExecutor(1, thread_name_prefix="ears-activity")
         loop = asyncio.get_running_loop()
         self._activity = await loop.run_in_executor(self._pool, VoiceActivity)
         if self._recognizer is None:
             self._recognizer = await loop.run_in_executor(self._pool, Recognizer, self._ears)
-        self._engine = calls.Engine(self._recognizer, self._activity, self._pool)
+        self._engine = calls.Engine(
+            self._recognizer, self._activity, self._pool, self._listening, self._threads
+        )
         self._server = await serve(
             self._serve,
             self.host,
             self.port,
             process_request=self._check,
+            process_response=_with_request_id,
             compression=None,
             max_size=MAX_MESSAGE,
-            ping_interval=None,
         )
         self.port = next(iter(self._server.sockets)).getsockname()[1]
         return self
@@ -105,7 +111,8 @@ class FluxServer:
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._pool, self._listening):
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def _check(self, connection: ServerConnection, request: Request) -> Response | None:
         """Refuse what cannot be served, with the reason where Deepgram gives it."""
@@ -116,12 +123,13 @@ class FluxServer:
             return _refuse(connection, HTTPStatus.NOT_FOUND, f"no {where.path} here: use {PATH}")
         if self._key is not None:
             given = request.headers.get("Authorization", "")
-            if given != f"Token {self._key.get_secret_value()}":
+            right = f"Token {self._key.get_secret_value()}"
+            if not hmac.compare_digest(given.encode(), right.encode()):
                 return _refuse(connection, HTTPStatus.UNAUTHORIZED, "Invalid credentials.")
         try:
             connection.asked = parse(where.query)  # type: ignore[attr-defined]
         except BadRequest as error:
-            return _refuse(connection, HTTPStatus.BAD_REQUEST, str(error))
+            return _refuse(connection, error.status, str(error))
         return None
 
     async def _serve(self, connection: ServerConnection) -> None:
@@ -136,9 +144,20 @@ class FluxServer:
         )
         try:
             await call.run(connection)
-            await connection.close(call.close_code, call.close_reason)
-        except ConnectionClosed:
-            return
+        except* ConnectionClosed:
+            pass  # the client went away while something was being sent to it
+        # After CloseStream the close frame has no code at all (Deepgram docs, flux/close-stream),
+        # which the library's protocol can send but its signature does not tell.
+        await connection.close(call.close_code, call.close_reason)  # type: ignore[arg-type]
+
+
+def _with_request_id(
+    connection: ServerConnection, request: Request, response: Response
+) -> Response | None:
+    """Name the request in every answer, that of an accepted connection included."""
+    if "dg-request-id" not in response.headers:
+        response.headers["dg-request-id"] = connection.request_id  # type: ignore[attr-defined]
+    return response
 
 
 def _refuse(connection: ServerConnection, status: HTTPStatus, reason: str) -> Response:

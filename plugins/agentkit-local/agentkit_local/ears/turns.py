@@ -32,12 +32,18 @@ PRE_ROLL = 0.35
 """Seconds before the onset that are recognised along with it."""
 FINAL_DECODE = 0.096
 """Seconds of silence after which the whole utterance is recognised."""
-INTERIM = 0.4
-"""Seconds of audio between two recognitions while the caller speaks."""
+INTERIM, INTERIM_SHARE = 0.4, 0.1
+"""Seconds of audio between two recognitions while the caller speaks; in a long stretch, which takes
+longer to recognise, this share of its length."""
 UPDATE = 0.24
 """Seconds of audio between two Updates (Deepgram docs, flux/state: about 0.25)."""
-LONG, TOO_LONG = 14.0, 24.0
-"""Seconds of speech after which a pause ends a stretch, and after which it ends anyway."""
+LONG, TOO_LONG = 8.0, 14.0
+"""Seconds after which a pause ends a stretch, and after which its quietest moment since `LONG`
+does: the time that recognition takes grows faster than the stretch."""
+APART = 1.0
+"""Seconds of pause after which more speech begins a stretch of its own."""
+STARVED, STARVED_SPEAKING = 0.25, 3.0
+"""Seconds of audio that may pass without the words that the next decision needs."""
 
 SHAPES: dict[Wording, tuple[float, float]] = {
     "question": (0.25, 0.17),
@@ -99,9 +105,12 @@ class TurnTracker:
         self._last_voice = 0.0
         self._kept: tuple[tuple[str, float, float, float], ...] = ()
         self._words: tuple[tuple[str, float, float, float], ...] = ()
-        self._covered = 0.0
+        self._onset = 0.0
+        self._covered = self._heard_until = 0.0
         self._asked = 0.0
         self._asked_final = False
+        self._sealing: Decode | None = None
+        self._quietest = (1.0, 0.0)
         self._updated = 0.0
 
     @property
@@ -117,13 +126,26 @@ class TurnTracker:
     @property
     def keep_from(self) -> float:
         """Audio before this is not needed any more."""
-        return self._begin if self._utterance is not None else self.now - PRE_ROLL
+        if self._utterance is None or (self._heard_out and self._silence >= APART):
+            return self.now - PRE_ROLL - ONSET - HOP_SECONDS
+        return self._begin
+
+    @property
+    def starved(self) -> bool:
+        """Recognition is late: more audio should wait for it, or a turn would end too late."""
+        if self._utterance is None:
+            return False
+        if self._sealing is not None and self.now - self._sealing.end >= STARVED_SPEAKING:
+            return True
+        return self._asked_final and not self._heard_out and self._silence >= STARVED
 
     def hop(self, chance: float) -> list[Output]:
         """Another 32 ms of audio, and the chance that it is speech."""
         self.now += HOP_SECONDS
         out: list[Output] = []
         self._hear(chance)
+        if chance <= self._quietest[0]:
+            self._quietest = (chance, self.now)
         if self._utterance is not None:
             self._ask(out)
             self._judge(out)
@@ -137,17 +159,35 @@ class TurnTracker:
         """What was recognised in a stretch: words, each with its confidence."""
         if self._utterance is None or decode.begin != self._begin or self._eager:
             return []
-        if decode.end <= self._covered:
+        if decode.end <= self._covered and decode is not self._sealing:
             return []
         self._covered = decode.end
+        if decode.final:
+            self._heard_until = decode.end
         spoken_until = min(decode.end, self._last_voice + HOP_SECONDS)
-        self._words = _spread(words, decode.begin, spoken_until)
+        if words:  # words that were there do not vanish: no event of an open turn is empty
+            self._words = _spread(words, max(decode.begin, self._onset), spoken_until)
         out: list[Output] = []
         if not self._open and self.text:
             self._open = True
             out.append(self._event("StartOfTurn"))
+        if decode is self._sealing:
+            self._begin_anew(decode.end)
+            self._asked = self.now - INTERIM  # what was said since is wanted at once
         self._judge(out)
+        if out:
+            self._updated = self.now
         return out
+
+    def rest_of_stretch(self) -> Decode | None:
+        """What was said and not recognised, at the end of the stream (flux/close-stream)."""
+        if self._utterance is None or self._heard_out:
+            return None
+        return Decode(self._begin, self.now, final=True)
+
+    def update(self) -> TurnEvent:
+        """An Update with the words so far."""
+        return self._event("Update")
 
     def force_end(self) -> list[Output]:
         """ForceEndTurn: the turn ends with the words it has; nothing if none is open."""
@@ -163,6 +203,19 @@ class TurnTracker:
     def _speaking(self) -> bool:
         return self._silence < HOP_SECONDS / 2
 
+    @property
+    def _heard_out(self) -> bool:
+        """Everything up to the present pause is recognised."""
+        return self._heard_until > self._last_voice
+
+    def _begin_anew(self, at: float) -> None:
+        """Keep the stretch's words, and recognise only what comes after."""
+        self._kept += self._words
+        self._words = ()
+        self._begin = self._onset = self._covered = at
+        self._sealing = None
+        self._quietest = (1.0, at)
+
     def _hear(self, chance: float) -> None:
         self._voiced = chance > (UNVOICED if self._voiced else VOICED)
         self._run = self._run + HOP_SECONDS if self._voiced else 0.0
@@ -171,38 +224,45 @@ class TurnTracker:
         if self._utterance is None:
             if self._run < ONSET - 1e-6:
                 return
-            self._utterance = self.now - self._run
-            self._begin = max(0.0, self._utterance - PRE_ROLL)
+            self._utterance = self._onset = self.now - self._run
+            self._begin = max(self._window, self._utterance - PRE_ROLL)
             self._asked, self._asked_final = self.now, False
-            self._covered = 0.0
+            self._covered = self._heard_until = 0.0
+            self._quietest = (1.0, self.now)
+        if self._run >= RESUME - 1e-6 and self._silence >= APART and self._heard_out:
+            self._begin_anew(max(self._begin, self.now - self._run - PRE_ROLL))
+            self._onset = self.now - self._run
+            self._asked = self.now
         if self._run >= RESUME - 1e-6 or self._silence < FINAL_DECODE:
             self._last_voice = self.now - HOP_SECONDS
             self._asked_final = False
 
     def _ask(self, out: list[Output]) -> None:
         """Have the utterance recognised: now and then while it lasts, and once when it pauses."""
-        silence = self._silence
-        if silence >= FINAL_DECODE - 1e-6 and not self._asked_final:
-            self._asked_final = True
-            self._asked = self.now
-            out.append(Decode(self._begin, self.now, final=True))
-        elif silence < FINAL_DECODE and self.now - self._asked >= INTERIM:
-            self._asked = self.now
+        if self._sealing is not None:
+            return
+        silence, length = self._silence, self.now - self._begin
+        if length < LONG:
+            self._quietest = (1.0, self.now)
+        if silence >= FINAL_DECODE - 1e-6:
+            if not self._asked_final:
+                self._asked_final = True
+                out.append(Decode(self._begin, self.now, final=True))
+        elif length > TOO_LONG:
+            out.append(Decode(self._begin, self._quietest[1], final=True))
+        elif self.now - self._asked >= max(INTERIM, INTERIM_SHARE * length):
             out.append(Decode(self._begin, self.now, final=False))
-        length = self.now - self._begin
-        fresh = self._covered > self._last_voice
-        if fresh and ((length > LONG and silence > 0.2) or length > TOO_LONG):
-            self._kept += self._words
-            self._words = ()
-            self._begin = self._covered = self.now
-            self._asked_final = True
+        if out:
+            self._asked = self.now
+            if length > LONG and isinstance(out[-1], Decode) and out[-1].final:
+                self._sealing = out[-1]
 
     def _judge(self, out: list[Output]) -> None:
         """Whether the turn may be over, goes on, or is over."""
         if self._utterance is None:
             return
         if not self._open:
-            if self._silence > 1.0 and self._covered > self._last_voice:
+            if self._silence > 1.0 and self._heard_out:
                 self._rest()  # there was sound, and no words in it
             return
         if self._eager and self._speaking and self._run >= RESUME - 1e-6:
@@ -212,8 +272,8 @@ class TurnTracker:
         if self._silence >= self.thresholds.timeout:
             out.append(self._end("timeout"))
             return
-        if self._covered <= self._last_voice:
-            return  # the last words are not recognised yet
+        if not self._heard_out or self._run > 0.0:
+            return  # the last words are not recognised yet, or the caller seems to go on
         confidence = self.confidence
         if self.thresholds.eot < 1.0 and confidence >= self.thresholds.eot:
             if self.thresholds.eager is not None and not self._eager:
@@ -233,7 +293,7 @@ class TurnTracker:
         """From 0 to 1: that the turn is over."""
         if self._utterance is None or not self.text:
             return 0.0
-        if self._speaking or self._covered <= self._last_voice:
+        if self._speaking or not self._heard_out:
             return 0.02
         middle, width = SHAPES[wording(self.text)]
         return 1.0 / (1.0 + math.exp(min(60.0, (middle - self._silence) / width)))
@@ -243,14 +303,14 @@ class TurnTracker:
         self.index += 1
         self._window = self.now
         self._open = self._eager = False
-        self._kept = self._words = ()
         self._rest()
         return event
 
     def _rest(self) -> None:
         """No utterance any more."""
         self._utterance = None
-        self._words = ()
+        self._kept = self._words = ()
+        self._sealing = None
         self._run = 0.0
         self._voiced = False
 
@@ -276,7 +336,7 @@ def _spread(
     words: list[tuple[str, float]], begin: float, end: float
 ) -> tuple[tuple[str, float, float, float], ...]:
     """Give each word a time, by its length: the model gives none of its own."""
-    begin = min(begin + PRE_ROLL, end)
+    begin = min(begin, end)
     total = sum(len(word) + 1 for word, _ in words) or 1
     at, placed = begin, []
     for word, confidence in words:

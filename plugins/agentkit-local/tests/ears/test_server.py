@@ -14,6 +14,7 @@ from websockets.exceptions import InvalidStatus
 from agentkit_local.ears import FluxServer
 
 RAW = "model=flux-general-en&encoding=linear16&sample_rate=16000"
+MULTI = "model=flux-general-multi&encoding=linear16&sample_rate=16000"
 
 
 async def hear(socket: ClientConnection, until: str) -> list[dict[str, Any]]:
@@ -88,7 +89,6 @@ async def test_telephone_audio_is_understood_in_mu_law(
     ("query", "reason"),
     [
         ("encoding=linear16&sample_rate=16000", "model is required"),
-        ("model=nova-3&encoding=linear16&sample_rate=16000", "unknown model"),
         (RAW + "&language=en", "unknown query parameter: language"),
         (RAW + "&eot_threshold=0.4", "eot_threshold 0.4"),
         (RAW + "&eager_eot_threshold=0.8", "above eot_threshold 0.7"),
@@ -98,6 +98,10 @@ async def test_telephone_audio_is_understood_in_mu_law(
         (RAW + "&keyterm=" + "x" * 101, "longer than 100"),
         (RAW + "&" + "&".join(["keyterm=a"] * 101), "Keyterm limit exceeded"),
         (RAW + "&language_hint=en", "flux-general-multi only"),
+        (MULTI + "&language_hint=xx", "language_hint 'xx'"),
+        (MULTI + "&language_hint=", "language_hint ''"),
+        (RAW + "&eot_timeout_ms=5000.5", "no whole number"),
+        ("model=flux-general-en&sample_rate=16000", "encoding is required"),
         (RAW + "&numerals=True", "true or false"),
         (RAW + "&redact=names", "redact"),
         ("model=flux-general-en&encoding=opus&sample_rate=48000", "not supported here"),
@@ -116,6 +120,21 @@ async def test_bad_requests_are_refused_with_the_reason(
     assert response.status_code == 400
     assert reason in response.headers["dg-error"]
     assert response.headers["dg-request-id"]
+
+
+async def test_an_unknown_model_is_forbidden(ears: FluxServer) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(f"{ears.url}?{RAW.replace('flux-general-en', 'nova-3')}"):
+            pass  # pragma: no cover
+    assert refused.value.response.status_code == 403
+    assert "INSUFFICIENT_PERMISSIONS" in refused.value.response.headers["dg-error"]
+
+
+async def test_an_accepted_connection_names_the_request(ears: FluxServer) -> None:
+    async with connect(f"{ears.url}?{RAW}") as socket:
+        assert socket.response is not None
+        (connected,) = await hear(socket, "Connected")
+        assert socket.response.headers["dg-request-id"] == connected["request_id"]
 
 
 async def test_another_path_and_a_wrong_key_are_refused(recognizer: Any) -> None:
@@ -161,7 +180,20 @@ async def test_force_end_turn_without_a_turn_warns(ears: FluxServer) -> None:
         assert warning["code"] == "FORCE_END_TURN_NO_ACTIVE_TURN"
 
 
-@pytest.mark.parametrize("message", ['{"type":"KeepAlive"}', "hello", "[]", '{"kind":1}'])
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"type":"KeepAlive"}',
+        '{"type":"Finalize"}',
+        "hello",
+        "[]",
+        "[" * 100_000,
+        '{"kind":1}',
+        '{"type":"Configure","keyterms":"abc"}',
+        '{"type":"Configure","features":{"numerals":true}}',
+    ],
+    ids=lambda message: message[:40],
+)
 async def test_what_cannot_be_read_is_fatal(ears: FluxServer, message: str) -> None:
     async with connect(f"{ears.url}?{RAW}") as socket:
         await socket.send(message)
@@ -170,12 +202,82 @@ async def test_what_cannot_be_read_is_fatal(ears: FluxServer, message: str) -> N
         await asyncio.wait_for(socket.wait_closed(), 5)
 
 
-async def test_close_stream_ends_the_connection_without_an_end_of_turn(ears: FluxServer) -> None:
+async def test_close_stream_gives_all_the_words_and_no_end_of_turn(
+    ears: FluxServer, recordings: Callable[[], Any], word_errors: Callable[..., Any]
+) -> None:
+    """Flux row 6: a finite stream gets its tail; the close frame has no code."""
+    speech = recordings()[4]
     async with connect(f"{ears.url}?{RAW}") as socket:
-        await socket.send(bytes(32000))
+        await socket.send(speech.samples.rstrip(b"\0"))
         await socket.send(json.dumps({"type": "CloseStream"}))
         messages = [json.loads(text) async for text in socket]
-    assert {m.get("event", "Update") for m in messages} == {"Update"}
+        assert socket.close_code == 1005
+    assert messages[-1]["event"] == "Update"
+    assert "EndOfTurn" not in {m.get("event") for m in messages}
+    wrong, count = word_errors(speech.text, messages[-1]["transcript"])
+    assert wrong <= count * 0.3
+
+
+async def test_audio_that_comes_at_once_gives_the_same_turns(
+    ears: FluxServer, recordings: Callable[[], Any], word_errors: Callable[..., Any]
+) -> None:
+    """Turns are decided on audio time: recognition that is late holds the audio back."""
+    corpus = recordings()[:3]
+    async with connect(f"{ears.url}?{RAW}&eager_eot_threshold=0.4") as socket:
+        for speech in corpus:
+            await socket.send(speech.samples + bytes(speech.rate * 2 * 3))
+        await socket.send(json.dumps({"type": "CloseStream"}))
+        messages = [json.loads(text) async for text in socket]
+    ended = [m for m in messages if m.get("event") == "EndOfTurn"]
+    assert [m["turn_index"] for m in ended] == [0, 1, 2]
+    for speech, end in zip(corpus, ended, strict=True):
+        wrong, count = word_errors(speech.text, end["transcript"])
+        assert wrong <= count * 0.3
+    assert [m["sequence_id"] for m in messages] == list(range(len(messages)))
+
+
+async def test_speech_without_end_is_recognised_in_stretches(
+    ears: FluxServer, recordings: Callable[[], Any], word_errors: Callable[..., Any]
+) -> None:
+    corpus = recordings()
+    data = b"".join(speech.samples for speech in corpus)
+    async with connect(f"{ears.url}?{RAW}&eot_threshold=1.0&eot_timeout_ms=3000") as socket:
+        await socket.send(data + bytes(16000 * 2 * 4))
+        ended = (await hear(socket, "EndOfTurn"))[-1]
+    wrong, count = word_errors(" ".join(speech.text for speech in corpus), ended["transcript"])
+    assert count > 60
+    assert wrong <= count * 0.2
+    assert ended["trigger"] == "timeout"
+    starts = [word["start"] for word in ended["words"]]
+    assert starts == sorted(starts)
+    assert ended["words"][-1]["end"] <= ended["audio_window_end"]
+
+
+async def test_the_multilingual_model_says_the_languages(
+    ears: FluxServer, recordings: Callable[[], Any]
+) -> None:
+    async with connect(f"{ears.url}?{MULTI}&language_hint=en-GB") as socket:
+        await socket.send(recordings()[4].samples + bytes(16000 * 2 * 3))
+        ended = (await hear(socket, "EndOfTurn"))[-1]
+        assert (ended["languages"], ended["languages_hinted"]) == (["en"], ["en-GB"])
+        await socket.send(json.dumps({"type": "Configure", "language_hints": []}))
+        assert (await hear(socket, "ConfigureSuccess"))[-1]["language_hints"] == []
+
+
+async def test_a_client_that_goes_away_leaves_the_server_well(
+    ears: FluxServer, recordings: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    speech = recordings()[4]
+    for _ in range(3):
+        socket = await connect(f"{ears.url}?{RAW}")
+        await socket.send(speech.samples + bytes(16000 * 2 * 3))
+        await hear(socket, "Connected")
+        socket.transport.abort()
+        await socket.wait_closed()
+    async with connect(f"{ears.url}?{RAW}") as socket:
+        await socket.send(speech.samples + bytes(16000 * 2 * 3))
+        assert (await hear(socket, "EndOfTurn"))[-1]["turn_index"] == 0
+    assert not [record for record in caplog.records if "handler failed" in record.message]
 
 
 async def test_a_wav_file_says_what_it_is_by_itself(
