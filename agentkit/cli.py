@@ -25,9 +25,9 @@ from agentkit.observe import (
     read_record,
     redact,
     replay,
-    timeline_svg,
     write_record,
 )
+from agentkit.observe.timeline import draw_call
 from agentkit.session import CallRecord, Session
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ async def _call(given: argparse.Namespace, agent_class: type[Agent], cues: Seque
             )
             async with session:
                 record = await session.run()
-    svg = timeline_svg(read_record(out / "record.jsonl"))
+    svg = draw_call(read_record(out / "record.jsonl"), out / "call.wav")
     (out / "timeline.svg").write_text(svg, encoding="utf-8")
     print(_totals(record))
     print(f"{out}/call.wav (caller left, agent right), record.jsonl, timeline.svg")

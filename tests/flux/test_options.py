@@ -101,7 +101,7 @@ def test_cloudflares_older_ranges_are_checked_by_name() -> None:
     FluxOptions().check(CLOUDFLARE)
     for options in ({"eot_threshold": 0.95}, {"numerals": True}, {"eot_timeout_ms": 20000}):
         with pytest.raises(FluxOptionError, match=r"Cloudflare|between|0\.9|10000|10_000"):
-            FluxOptions(**options).check(CLOUDFLARE)  # type: ignore[arg-type]
+            FluxOptions(**options).check(CLOUDFLARE)
     with pytest.raises(FluxOptionError, match="SageMaker"):
         FluxOptions(numerals=True).check(SAGEMAKER)
 
