@@ -13,6 +13,8 @@ from collections import deque
 
 _WINDOW = 12
 _SLACK = 0.005
+"""Seconds by which a line may lie too early before a new one is drawn."""
+_ROUNDING = 1e-6
 _MAX_SEGMENTS = 4096
 
 
@@ -51,7 +53,8 @@ class AudioMap:
         """Audio from ``position`` on was captured from ``time`` on. Positions only grow."""
         if self._positions:
             expected = self._times[-1] + position - self._positions[-1]
-            if abs(expected - time) <= _SLACK:
+            # Never too late: nothing is captured after it came.
+            if -_ROUNDING <= time - expected <= _SLACK:
                 return
         self._positions.append(position)
         self._times.append(time)

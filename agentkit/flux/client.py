@@ -7,7 +7,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import structlog
 from pydantic import SecretStr
@@ -133,6 +133,8 @@ class FluxSource(TurnSource):
         outbox, clock = self._outbox, self._clock
         if outbox is None or clock is None:
             self._feed_early(data)
+        elif self._finished.is_set():
+            return
         elif outbox.feed(data, clock()):
             live = self._live
             if live is not None:
@@ -213,10 +215,7 @@ class FluxSource(TurnSource):
         self._running = True
         try:
             await self._life(audio, emit, clock)
-        except SourceError as error:
-            log.error("flux_failed", code=error.code, error=str(error))
-            emit(SourceFailed(error.code, str(error)))
-        except FluxOptionError as error:
+        except (SourceError, FluxOptionError) as error:
             log.error("flux_failed", code=error.code, error=str(error))
             emit(SourceFailed(error.code, str(error)))
         finally:
@@ -227,8 +226,9 @@ class FluxSource(TurnSource):
     async def _life(self, audio: AudioFormat, emit: Emit, clock: Callable[[], float]) -> None:
         self._configuring.wanted.for_audio(audio).check(self._dialect)
         outbox = self._outbox = Outbox(audio, chunk=self._timings.chunk, gap=self._timings.gap)
-        while self._early:
-            self.feed(self._early.popleft())
+        # In one piece: it was captured over as long as it lasts, up to now.
+        self.feed(b"".join(self._early))
+        self._early.clear()
         failures = 0
         while not self._closing.is_set():
             try:
@@ -360,7 +360,7 @@ class FluxSource(TurnSource):
         headers = dict(await self._more_headers())
         if self._authorization is not None:
             headers["Authorization"] = self._authorization.get_secret_value()
-        self._secrets = _secrets(headers)
+        self._secrets = _secrets(self._url, headers)
         return await open_socket(
             join_query(self._url, options.query(self._dialect)),
             headers,
@@ -402,7 +402,11 @@ def _authorization(
     return SecretStr(f"{scheme} {text}")
 
 
-def _secrets(headers: Mapping[str, str]) -> Secrets:
-    """What no error may show. Short values are words, not secrets."""
+def _secrets(url: str, headers: Mapping[str, str]) -> Secrets:
+    """What no error may show: header values and the URL's own parameters.
+
+    Short ones are words, not secrets.
+    """
     parts = {part for value in headers.values() for part in (value, value.split(" ")[-1])}
+    parts |= {value for _, value in parse_qsl(urlsplit(url).query)}
     return tuple(sorted((part for part in parts if len(part) >= 8), key=len, reverse=True))

@@ -134,12 +134,11 @@ class Connection:
                 # The sender is done: by CloseStream, or because the socket closed. What the
                 # server said before that is still to be read, and may say why.
                 await asyncio.wait({listener}, timeout=self._tail())
+            heard = listener.result() if listener.done() else None
             if self._close_by is not None and self._leaving is None:
                 return None
-            if listener.done():
-                heard = listener.result()
-                if loss is None or isinstance(heard, FluxProtocolError):
-                    return heard
+            if heard is not None and (loss is None or isinstance(heard, FluxProtocolError)):
+                return heard
             return loss or FluxConnectionError("the connection to Flux broke off")
         finally:
             for task in tasks:

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.http11 import Response
 
 from agentkit.errors import ConfigError, FluxConnectionError, FluxHandshakeError, FluxProtocolError
@@ -25,6 +25,8 @@ _wire_log.setLevel(logging.WARNING)
 
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _MAX_REASON_CHARS: Final = 300
+_CLOSE_TIMEOUT: Final = 1.0
+"""Seconds that a peer has to end a closing handshake before the socket is dropped."""
 
 Secrets = tuple[str, ...]
 
@@ -47,6 +49,8 @@ def check_url(url: str) -> str:
         raise ConfigError(
             "url", f"{where}: credentials do not belong in the URL; use key or headers"
         )
+    if parts.fragment:
+        raise ConfigError("url", f"{where}: a # and what follows does not belong in it")
     if parts.path.rstrip("/").endswith("/v1/listen"):
         raise ConfigError("url", f"{where}: Flux is at /v2/listen, not /v1/listen")
     return where
@@ -112,6 +116,7 @@ async def open_socket(
                 open_timeout=None,
                 ping_interval=timings.ping_interval,
                 ping_timeout=timings.ping_timeout,
+                close_timeout=_CLOSE_TIMEOUT,
                 logger=_wire_log,
             )
             said = [] if ready_on_open else await _until_ready(socket)
@@ -124,7 +129,8 @@ async def open_socket(
         raise FluxConnectionError(f"Flux: {problem} within {timings.connect:g} s") from None
     except ConnectionClosed as error:
         raise FluxConnectionError(f"Flux was not ready: {closing(error, secrets)}") from None
-    except (OSError, InvalidHandshake, EOFError) as error:
+    except (OSError, WebSocketException, EOFError, UnicodeError, ImportError) as error:
+        # UnicodeError: a host name that cannot be one. ImportError: a proxy that needs a package.
         raise FluxConnectionError(f"Flux cannot be reached: {scrub(str(error), secrets)}") from None
     finally:
         if socket is not None and not ready:

@@ -18,6 +18,9 @@ from agentkit.flux.audio_clock import AudioMap, CaptureClock
 _QUIET = 164
 """Mean absolute 16-bit level (0.5 % of full scale, -46 dBFS) below which a chunk is silence."""
 
+_LONGEST_GAP = 2.0
+"""Seconds: after so long any audio is missing, also from a sender of very long pieces."""
+
 
 class Chunk:
     """A stretch of audio as it is sent."""
@@ -90,7 +93,7 @@ class Outbox:
     @property
     def gap(self) -> float:
         """How long audio has to be absent before it counts as missing, in seconds."""
-        return max(self._shortest_gap, 2 * self._usual)
+        return max(self._shortest_gap, min(2 * self._usual, _LONGEST_GAP))
 
     def flush(self) -> None:
         """Make a chunk of what is too short for one."""
