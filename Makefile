@@ -2,6 +2,8 @@
 #   make demo    a spoken conversation on this machine, with no key, network service or sound card
 #   make test    every test            make check   lint and types
 #   make bench   the benchmarks        make lock    pin the dependencies anew
+#   make clean   remove what was made
+# With another Python: make test PYTHON=python3.12 (make clean first, if there is a .venv)
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -9,40 +11,53 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-SOUNDS := pocketsphinx-testdata
+# Recorded speech, and the OpenMP library that xllamacpp's wheel takes from the system.
+FOR_TESTS := pocketsphinx-testdata libgomp1
 PYPROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
-SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES := agentkit plugins/agentkit-local/agentkit_local
 CODE := agentkit plugins examples tests
 
+# $(call step,WORDS,COMMANDS): says what is done, does it, says how long it took.
+step = echo "$(1) ..."; SECONDS=0; { $(2); }; echo "  done in $$SECONDS s"
+# $(call apt,PACKAGES): Debian packages, as root or with sudo.
+apt = as=; [ "$$(id -u)" = 0 ] || as=sudo; \
+  { command -v apt-get && { [ -z "$$as" ] || command -v sudo; }; } >/dev/null || \
+    { echo "Please install these system packages first: $(1)"; exit 1; }; \
+  $$as apt-get update -qq </dev/null; \
+  $$as env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -qq -y --no-install-recommends $(1) </dev/null >/dev/null
+
 .PHONY: help demo test check bench lock clean
 help:
-	@sed -n '2,4s/^# *//p' Makefile
+	@sed -n '2,6s/^# *//p' Makefile
 
+# Each step leaves a file behind: it is done again when the lock or a pyproject.toml is newer.
 $(VENV)/made:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  { echo "agentkit needs Python 3.11 or newer; $(PYTHON) is not. Set PYTHON=python3.12, say."; exit 1; }
-	@echo "Making a virtual environment in $(VENV)"
-	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
-	  echo "Installing python3-venv"; $(SUDO) apt-get update -qq; \
-	  $(SUDO) apt-get install -qq -y python3-venv >/dev/null; $(PYTHON) -m venv $(VENV); }
+	@if [ "$(PYTHON)" = python3 ] && ! command -v python3 >/dev/null; then \
+	  $(call step,Installing python3,$(call apt,python3 python3-venv)); fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "agentkit needs Python 3.11 or newer; $(PYTHON) is" \
+	    "$$($(PYTHON) --version 2>&1 || true). Set another: make PYTHON=python3.12"; exit 1; }
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	  $(call step,Installing python3-venv,$(call apt,python3-venv)); fi
+	@$(call step,Making a virtual environment in $(VENV),$(PYTHON) -m venv $(VENV))
 	@touch $@
 
 $(VENV)/runs: $(VENV)/made requirements.lock $(PYPROJECTS)
-	@echo "Installing agentkit and its offline engine"
-	@$(PIP) install -r requirements.lock
-	@$(PIP) install --no-deps -e . $(patsubst %/pyproject.toml,-e %,$(wildcard plugins/*/pyproject.toml))
+	@$(call step,Installing agentkit and its offline engine, \
+	  $(PIP) install --require-hashes -r requirements.lock; \
+	  $(PIP) install --no-deps --no-build-isolation \
+	    $(foreach file,$(PYPROJECTS),-e ./$(patsubst %pyproject.toml,%,$(file))))
 	@touch $@
 
 $(VENV)/develops: $(VENV)/runs requirements-dev.lock
-	@echo "Installing the tools of development"
-	@$(PIP) install -r requirements-dev.lock
+	@$(call step,Installing the tools of development, \
+	  $(PIP) install --require-hashes -r requirements-dev.lock)
 	@touch $@
 
 $(VENV)/speaks: $(VENV)/made
-	@if ! dpkg -s $(SOUNDS) >/dev/null 2>&1; then \
-	  echo "Installing recorded speech for the tests: $(SOUNDS)"; $(SUDO) apt-get update -qq; \
-	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -qq -y --no-install-recommends $(SOUNDS) >/dev/null; fi
+	@if ! dpkg -s $(FOR_TESTS) >/dev/null 2>&1; then \
+	  $(call step,Installing what the tests need: $(FOR_TESTS),$(call apt,$(FOR_TESTS))); fi
 	@touch $@
 
 demo: $(VENV)/runs
@@ -59,15 +74,17 @@ check: $(VENV)/develops
 bench: $(VENV)/develops
 	@$(BIN)/python tests/bench/run.py
 
-# Dependencies between the packages here are left out: they are installed from the tree.
+# Dependencies between the packages here are left out: they are installed from the tree. What builds
+# them is pinned with the rest, so that building fetches nothing; hatchling asks for editables late.
 LIST := import sys, tomllib; \
   found = [tomllib.load(open(path, "rb")) for path in sys.argv[1:]]; \
   own = {data["project"]["name"] for data in found}; \
-  named = [d for data in found for d in [*data["project"]["dependencies"], \
+  named = [d for data in found for d in [*data["build-system"]["requires"], \
+           *data["project"]["dependencies"], \
            *data["project"].get("optional-dependencies", {}).get("audio", [])]]; \
-  print(*[d for d in named if d.split("[")[0].split(">")[0].split("=")[0] not in own], sep="\n")
+  print("editables>=0.5", *[d for d in named if d.split("[")[0].split(">")[0].split("=")[0] not in own], sep="\n")
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
-  --no-emit-index-url --no-annotate
+  --no-emit-index-url --no-annotate --generate-hashes
 lock: $(VENV)/made
 	@$(PIP) install uv
 	@mkdir -p build
