@@ -69,6 +69,13 @@ NO_IO = {
 """What layer 0 does without."""
 
 
+TOGETHER = {0, 2.5, 2.9, 5}
+"""Layers whose modules may use one another."""
+
+PLUGINS = {path.parent.name for path in ROOT.parent.glob("plugins/*/*/__init__.py")}
+"""Packages that are found by entry point: nothing here imports them."""
+
+
 def modules() -> list[str]:
     names = []
     for path in sorted(ROOT.rglob("*.py")):
@@ -92,13 +99,14 @@ def path_of(module: str) -> Path:
 
 
 class _Imports(ast.NodeVisitor):
+    """The modules that run when this one is imported or used; not those for type checkers alone."""
+
     def __init__(self) -> None:
         self.found: list[str] = []
 
     def visit_If(self, node: ast.If) -> None:
-        if not (isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
-            self.generic_visit(node)
-        for child in node.orelse:
+        only_types = ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+        for child in node.orelse if only_types else [node.test, *node.body, *node.orelse]:
             self.visit(child)
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -113,43 +121,121 @@ class _Imports(ast.NodeVisitor):
             self.found.append(inner if known else node.module)
 
 
-def imports(module: str) -> list[str]:
+def misplaced(module: str, source: str) -> list[str]:
+    """What ``source``, as the module of that name, imports and may not."""
     visitor = _Imports()
-    visitor.visit(ast.parse(path_of(module).read_text()))
-    return visitor.found
+    visitor.visit(ast.parse(source))
+    own = layer(module)
+    assert own is not None, f"{module} has no layer yet: add it to LAYERS"
+    return [
+        f"{module} ({own}) imports {why}"
+        for name in visitor.found
+        if (why := _why(name, module, own))
+    ]
+
+
+def _why(name: str, module: str, own: float) -> str | None:
+    top = name.split(".")[0]
+    if top in PLUGINS:
+        return f"{name}, a plugin"
+    if top in sys.stdlib_module_names:
+        return f"{name}, which does I/O" if own == 0 and {name, top} & NO_IO else None
+    if top != "agentkit":
+        allowed = MAY_IMPORT[own]
+        return None if allowed is None or top in allowed else f"{name}, a library of other layers"
+    other = layer(name)
+    if other is None:
+        return f"{name}, which has no layer"
+    if name.startswith("agentkit.testing") and not module.startswith("agentkit.testing"):
+        return f"{name}, which is for tests"
+    package = ".".join(module.split(".")[:2])
+    beside = name == package or name.startswith(package + ".") or own in TOGETHER
+    return None if other < own or (other == own and beside) else f"{name} ({other})"
+
+
+CLOCKS = {
+    "time.time", "time.time_ns", "time.sleep", "datetime.now", "datetime.utcnow", "datetime.today",
+    "date.today",
+}  # fmt: skip
+TASKS = {"asyncio.create_task", "asyncio.ensure_future", "asyncio.run"}
+
+
+def forbidden_calls(module: str, source: str) -> list[str]:
+    """Wall clocks, everywhere below the commands; tasks, below the adapters."""
+    own = layer(module) or 0
+    banned = CLOCKS | TASKS if own < 2.9 else CLOCKS - {"datetime.now"}
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            found.add(".".join(ast.unparse(node).split(".")[-2:]))
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return sorted(found & banned)
 
 
 @pytest.mark.parametrize("module", modules())
 def test_a_module_imports_only_from_below(module: str) -> None:
-    own = layer(module)
-    assert own is not None, f"{module} has no layer yet: add it to LAYERS"
-    allowed = MAY_IMPORT[own]
-    package = ".".join(module.split(".")[:2])
-    for name in imports(module):
-        top = name.split(".")[0]
-        if top == "agentkit":
-            other = layer(name)
-            assert other is not None, f"{name} has no layer"
-            same = name == package or name.startswith(package + ".")
-            together = own == other and own in (0, 2.5, 2.9, 5)
-            assert other < own or same or together, f"{module} ({own}) imports {name} ({other})"
-            assert other <= own, f"{module} ({own}) imports {name} ({other}) of its own package"
-            if not module.startswith("agentkit.testing"):
-                assert not name.startswith("agentkit.testing"), f"{module} imports {name}"
-        elif top in sys.stdlib_module_names:
-            assert own > 0 or not {name, top} & NO_IO, (
-                f"{module} imports {name}: layer 0 does no I/O"
-            )
-        else:
-            assert allowed is None or top in allowed, f"{module} ({own}) imports {name}"
+    assert misplaced(module, path_of(module).read_text()) == []
 
 
 @pytest.mark.parametrize("module", [name for name in modules() if (layer(name) or 0) <= 4])
-def test_no_wall_clock_decides_anything(module: str) -> None:
-    for node in ast.walk(ast.parse(path_of(module).read_text())):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            called = f"{node.value.id}.{node.attr}"
-            assert called not in {"time.time", "time.sleep", "datetime.utcnow"}, called
+def test_no_wall_clock_and_no_stray_task_decides_anything(module: str) -> None:
+    assert forbidden_calls(module, path_of(module).read_text()) == []
+
+
+def test_every_name_in_the_table_is_a_module() -> None:
+    assert sorted(set(LAYERS) - set(modules())) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("agentkit.core.machine", "import asyncio"),
+        ("agentkit.core.machine", "def f():\n    from pathlib import Path"),
+        ("agentkit.core.machine", "import pydantic"),
+        ("agentkit.core.machine", "from agentkit.llm.base import LLM"),
+        ("agentkit.flux.options", "from agentkit.turns import TurnSource"),
+        ("agentkit.flux.options", "from agentkit.flux.client import FluxClient"),
+        ("agentkit.llm.base", "import openai"),
+        ("agentkit.llm.base", "from agentkit.llm import openai"),
+        ("agentkit.llm.openai", "from agentkit.tts import openai"),
+        ("agentkit.llm.openai", "import agentkit.session"),
+        ("agentkit.session.session", "from agentkit.agent import Agent"),
+        ("agentkit.session.session", "import websockets"),
+        ("agentkit.cli", "from agentkit.testing import clock"),
+        ("agentkit.cli", "if True:\n    import agentkit_local"),
+        ("agentkit.core.machine", "if typing.TYPE_CHECKING:\n    pass\nelse:\n    import time"),
+    ],
+)
+def test_a_wrong_import_is_found(module: str, source: str) -> None:
+    assert len(misplaced(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("agentkit.core.machine", "from agentkit.core.history import Message"),
+        ("agentkit.core.machine", "if TYPE_CHECKING:\n    from agentkit.llm.base import LLM"),
+        ("agentkit.flux.client", "import websockets\nfrom agentkit.turns import TurnSource"),
+        ("agentkit.testing.flux", "from agentkit.testing import clock\nimport agentkit.session"),
+    ],
+)
+def test_a_right_import_passes(module: str, source: str) -> None:
+    assert misplaced(module, source) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("agentkit.tools", "import asyncio\nasyncio.create_task(x)"),
+        ("agentkit.tools", "from asyncio import create_task"),
+        ("agentkit.tools", "import datetime\ndatetime.datetime.now()"),
+        ("agentkit.session.session", "import time\ntime.time()"),
+        ("agentkit.session.session", "from time import time"),
+    ],
+)
+def test_a_forbidden_call_is_found(module: str, source: str) -> None:
+    assert len(forbidden_calls(module, source)) == 1
 
 
 def test_import_agentkit_is_light() -> None:
