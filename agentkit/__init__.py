@@ -8,21 +8,29 @@ class Receptionist(Agent):
 """
 
 from agentkit.agent import Agent
-from agentkit.core.policy import Interruption, Limits, Speculation
+from agentkit.core.history import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
+from agentkit.core.policy import Digits, Interruption, Limits, Silence, Speculation
 from agentkit.session import CallInfo, CallRecord, Session, SpeechHandle, Turn
 from agentkit.tools import Call, tool
 
 __all__ = [
     "Agent",
+    "AssistantMessage",
     "Call",
     "CallInfo",
     "CallRecord",
+    "Digits",
     "Interruption",
     "Limits",
+    "Message",
     "Session",
+    "Silence",
     "Speculation",
     "SpeechHandle",
+    "ToolCall",
+    "ToolMessage",
     "Turn",
+    "UserMessage",
     "tool",
 ]
 __version__ = "0.1.0"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from agentkit.core.history import Message
-from agentkit.core.policy import Interruption, Limits, Policy, Speculation
+from agentkit.core.policy import Digits, Interruption, Limits, Policy, Silence, Speculation
 from agentkit.errors import UsageError
 from agentkit.session import Session, Turn
 from agentkit.tools import Tool, collect
@@ -30,35 +31,46 @@ class Agent:
         instructions: the system prompt.
         greeting: said when the call begins; None: silent until spoken to.
         apology: said when all else failed; voiced at the start of the call. None: say nothing.
+        filler: said while the model or a tool is slow; tools may have their own. None: nothing.
+        farewell: said before the agent hangs up because the call has got too long.
         language: picks the word lists of turn-taking, e.g. ``en`` or ``es``.
         llm: the model's name (``openai/gpt-4.1-mini``) or an `LLM`; None: what is set up.
         tts: the voice's name (``openai/gpt-4o-mini-tts:alloy``) or a `TTS`; None likewise.
         flux: options of the source of turns, or a `TurnSource`; None: the defaults.
         speculation: how far replies are drafted ahead.
         interruption: when the caller takes the floor.
+        silence: what becomes of a caller who says nothing.
+        digits: when keys that were pressed are complete.
         limits: how long things may take.
     """
 
     instructions: str = "You are a friendly assistant on the phone. Answer in short sentences."
     greeting: str | None = None
     apology: str | None = "I am sorry, something went wrong here. Could you say that again, please?"
+    filler: str | None = None
+    farewell: str | None = "I have to end this call now. Goodbye."
     language: str = "en"
     llm: str | LLM | None = None
     tts: str | TTS | None = None
     flux: FluxOptions | TurnSource | str | None = None
     speculation: Speculation = Speculation()
     interruption: Interruption = Interruption()
+    silence: Silence = Silence()
+    digits: Digits = Digits()
     limits: Limits = Limits()
 
     tools: ClassVar[dict[str, Tool[Any]]] = {}
     """The tools of the class by name, in the order in which they are written."""
 
     _session: Session | None = None
+    _acts_on_turns: ClassVar[bool] = False
+    """It does something for each settled turn."""
 
     def __init_subclass__(cls) -> None:
         """Collect the tools, so that a mistake in one is found when the class is written."""
         super().__init_subclass__()
         cls.tools = collect(cls)
+        cls._acts_on_turns = cls.on_turn is not Agent.on_turn
 
     @property
     def session(self) -> Session:
@@ -73,12 +85,17 @@ class Agent:
         A late first token is asked for twice only where the brain is the default one: what a
         brain of the user's own does after the commit has to happen once.
         """
+        judged = type(self).takes_floor is not Agent.takes_floor
         return Policy(
             speculation=self.speculation,
-            interruption=self.interruption,
+            interruption=replace(self.interruption, judged=judged),
             limits=self.limits,
+            silence=self.silence,
+            digits=self.digits,
             hedge=type(self).reply is Agent.reply,
             language=self.language,
+            filler=self.filler or "",
+            farewell=self.farewell or "",
         )
 
     # -------------------------------------------------------------------------- what it answers
@@ -102,6 +119,22 @@ class Agent:
         """Rewrite a piece of text for the voice: markdown, numbers, names. Must be pure."""
         return text
 
+    def takes_floor(self, text: str, saying: str) -> bool | None:
+        """Decide what the caller's words mean while the agent is talking (rule T17).
+
+        Override it to decide before the word lists do. It is called for each new version of the
+        words, on the event loop: it has to answer at once. Its verdicts are in the call's record.
+
+        Args:
+            text: what the caller has said so far in this turn.
+            saying: the agent's sentence that the caller is hearing.
+
+        Returns:
+            True: an interruption. False: a sound of attention, the agent goes on. None: let the
+            word lists of ``interruption`` decide.
+        """
+        return None
+
     # ------------------------------------------------------------------------------------ hooks
 
     async def on_start(self) -> None:
@@ -116,8 +149,11 @@ class Agent:
     async def on_interrupted(self, reply: ReplyEnded) -> None:
         """A reply was cut off; ``reply.heard`` is what the caller heard of it."""
 
+    async def on_silence(self, count: int) -> None:
+        """Nobody has spoken for ``silence.after`` seconds, for the ``count``-th time in a row."""
+
     async def on_dtmf(self, digits: str) -> None:
-        """The caller pressed keys."""
+        """The caller pressed these keys; they are answered as a turn with ``turn.digits``."""
 
     async def on_error(self, error: ErrorRaised | Exception) -> None:
         """Something failed that is the caller's concern, or the agent's own code raised."""

@@ -7,10 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentkit import plugins
-from agentkit.agent import Agent
 from agentkit.audio import resample
 from agentkit.config import Settings
 from agentkit.errors import ConfigError
@@ -18,6 +17,9 @@ from agentkit.flux import FluxOptions, FluxSource
 from agentkit.llm.base import LLM
 from agentkit.tts.base import TTS
 from agentkit.turns import TurnSource
+
+if TYPE_CHECKING:
+    from agentkit.agent import Agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Backends:
 async def open_backends(settings: Settings, agent: type[Agent]) -> AsyncIterator[Backends]:
     """Load and open what the settings choose; close it on the way out.
 
+    What they name as an object is the caller's, and stays open.
+
     Backends are imported in a thread, so that nothing is imported while a call is going on.
 
     Raises:
@@ -42,9 +46,11 @@ async def open_backends(settings: Settings, agent: type[Agent]) -> AsyncIterator
     """
     async with AsyncExitStack() as stack:
         llm = await asyncio.to_thread(_load_llm, settings)
-        stack.push_async_callback(llm.aclose)
+        if llm is not settings.llm:
+            stack.push_async_callback(llm.aclose)
         tts = await asyncio.to_thread(_load_tts, settings)
-        stack.push_async_callback(tts.aclose)
+        if tts is not settings.tts:
+            stack.push_async_callback(tts.aclose)
         await asyncio.to_thread(_preload_resampler)
         source = await _sources(settings, agent, stack)
         yield Backends(llm, tts, source, settings.describe())

@@ -151,7 +151,7 @@ async def _call(given: argparse.Namespace, agent_class: type[Agent], cues: Seque
             session = Session(
                 agent,
                 transport,
-                source=backends.source(),
+                flux=backends.source(),
                 llm=backends.llm,
                 tts=backends.tts,
                 observers=[LiveView(), writer],

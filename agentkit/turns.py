@@ -8,11 +8,12 @@ grew, may have ended, was resumed and ended. It keeps its own connection alive (
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from agentkit.audio.formats import AudioFormat
 from agentkit.core.events import SourceEvent
+from agentkit.errors import ConfigError
 
 Emit = Callable[[SourceEvent], None]
 """Takes an event at once; never blocks, never raises."""
@@ -43,6 +44,16 @@ class TurnSource(ABC):
     @abstractmethod
     def feed(self, data: bytes) -> None:
         """Take the caller's audio, of any length. Never blocks; drops the oldest past a bound."""
+
+    def options_now(self, names: Iterable[str]) -> dict[str, Any]:
+        """The values that these options have now, as `configure` takes them.
+
+        Raises:
+            ConfigError: there is no such option; it names it.
+        """
+        for name in names:
+            raise ConfigError(name, f"{type(self).__name__} has no such option")
+        return {}
 
     def configure(self, changes: Mapping[str, Any]) -> None:
         """Change options of the live connection. Never blocks; the latest values win."""

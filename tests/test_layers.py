@@ -41,7 +41,7 @@ LAYERS: dict[str, float] = {
     "agentkit.observe": 3,
     "agentkit.session": 4,
     "agentkit.agent": 5,
-    "agentkit.backends": 5,
+    "agentkit.backends": 3.5,
     "agentkit.cli": 5,
     "agentkit.loading": 5,
     "agentkit.testing": 5,
@@ -56,6 +56,7 @@ MAY_IMPORT: dict[float, frozenset[str] | None] = {
     2.5: frozenset({"pydantic", "pydantic_core"}),
     2.9: None,
     3: None,
+    3.5: None,
     4: frozenset({"structlog"}),
     5: None,
 }

@@ -77,6 +77,10 @@ class Turn:
     text: str = ""
     """The last words that came and were not empty, since the last TurnResumed."""
     ended_by_machine: bool = False
+    keyed: bool = False
+    """It was pressed on a telephone's keys, not spoken (T25)."""
+    keys: tuple[str, ...] = ()
+    """What was pressed, in it and in the turns that became one with it."""
     word_list: tuple[Word, ...] = ()
     languages: tuple[str, ...] = ()
 
@@ -89,6 +93,8 @@ class Turn:
     maybe_ended: float | None = None
     ended: float | None = None
     settled: bool = False
+    acted_upon: bool = False
+    """The agent's own code has done what it does for settled turns: it cannot be taken back."""
     outcome: Outcome | None = None
 
     @property
@@ -175,6 +181,13 @@ class Caller:
         if event.speech_end is not None:
             turn.speech_end = event.speech_end
         turn.state = CALLER_MOVES[turn.state][type(event)]
+        return turn
+
+    def press(self, now: float) -> Turn:
+        """Keys are being pressed: a turn of its own, beside one that is being spoken (T25)."""
+        turn = Turn(self._next_turn, (-1, -1), keyed=True)
+        self._next_turn += 1
+        turn.started = turn.first_word = now
         return turn
 
     def _stale(self, event: TurnEvent) -> str | None:

@@ -16,7 +16,7 @@ from agentkit.core.history import ToolCall
 Depth = Literal["off", "llm", "speech"]
 
 
-Kind = Literal["answer", "say", "asked", "apology"]
+Kind = Literal["answer", "say", "asked", "apology", "filler", "line"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,13 @@ class StartReply:
     Args:
         reply: its id from now on; all that comes of it carries this.
         kind: ``answer``: to a turn; ``say``: the agent's own words; ``asked``: the model speaks
-            unasked; ``apology``: the agent's words for when all else failed.
+            unasked; ``apology``: the agent's words for when all else failed; ``filler``: while a
+            reply waits (T20); ``line``: a question after silence, or a farewell (T23).
         turn: the turn it answers; None for what is said unasked.
         request: the `SayRequested` or `ReplyRequested` that it carries out, else None.
         draft: its turn is not over: no verb, no effect, nothing heard until `Commit`.
         attempt: 1 for the first; 2 and more ask again for the same words on another connection.
+        text: the words of a ``filler`` or a ``line``.
     """
 
     reply: int
@@ -39,6 +41,7 @@ class StartReply:
     request: int | None = None
     draft: bool = False
     attempt: int = 1
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ DiscardReason = Literal[
     "taken_back",    # the caller went on before it was heard (T11)
     "interrupted",   # the caller took the floor (T16)
     "backchannel",   # the turn needed no reply
+    "keys",          # the caller pressed keys (T25)
+    "late",          # a filler that was not needed any more (T20)
     "cancelled",     # the user's code said so
     "call_ended",
 ]  # fmt: skip
@@ -162,10 +167,17 @@ Outcome = Literal["heard", "merged", "cut_off", "silent"]
 
 @dataclass(frozen=True, slots=True)
 class TurnCommitted:
-    """The turn is over, with these words."""
+    """The turn is over, with these words.
+
+    Args:
+        turn: which one.
+        text: its words, with those of earlier turns that became one with it.
+        keys: what of it was pressed on a telephone's keys (T25): no log may show that.
+    """
 
     turn: int
     text: str
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +218,29 @@ class BackchannelHeard:
 
     turn: int
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EchoHeard:
+    """The agent's own words came back through the caller's line. In the record only (T17)."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DigitsCollected:
+    """The caller has pressed these keys; ``turn`` is committed with them. Never logged (T25)."""
+
+    turn: int
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceNoticed:
+    """Nobody has said anything for long, for the ``count``-th time in a row (T23)."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +288,9 @@ Command = (
     | TurnSettled
     | TurnClosed
     | BackchannelHeard
+    | EchoHeard
+    | DigitsCollected
+    | SilenceNoticed
     | ReplyEnded
     | ErrorRaised
     | Oddity

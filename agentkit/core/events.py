@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agentkit.core.history import Message, SpokenWord, ToolCall
+from agentkit.core.policy import Digits, Policy
 
 # --------------------------------------------------------------------------- the caller's turns
 
@@ -174,12 +175,14 @@ class ToolRequested:
         calls: what the model asked for.
         effects: ids of the calls whose tools have effects; the others only read.
         at_once: ids of those with effects that do not wait until the turn has settled.
+        filler: what may be said while they take long; "": nothing.
     """
 
     reply: int
     calls: tuple[ToolCall, ...]
     effects: frozenset[str]
     at_once: frozenset[str] = frozenset()
+    filler: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +272,56 @@ class HistoryWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class FloorJudged:
+    """A function of the user's own has said what these words of the caller's mean (T17).
+
+    Comes before the turn event that carries the words.
+
+    Args:
+        text: the turn's words so far.
+        takes_floor: they are an interruption, and no sound of attention.
+    """
+
+    text: str
+    takes_floor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPressed:
+    """The caller pressed a key: one of ``0-9 * # A-D``."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class DigitsExpected:
+    """From now on keys are collected by these rules; None: by the policy's again."""
+
+    rules: Digits | None
+
+
+@dataclass(frozen=True, slots=True)
+class ActedUpon:
+    """The agent's own code has begun what it does for a settled turn (T11, T24)."""
+
+    turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class Muted:
+    """The caller is not listened to, or is again."""
+
+    muted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyChanged:
+    """Another agent has taken over, with its own settings."""
+
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
 class HangUpRequested:
     """End the call once all that is being said has been heard."""
 
@@ -314,6 +367,12 @@ Event = (
     | InterruptRequested
     | Touched
     | HistoryWritten
+    | FloorJudged
+    | KeyPressed
+    | DigitsExpected
+    | ActedUpon
+    | Muted
+    | PolicyChanged
     | HangUpRequested
     | CallEnded
     | TimerFired

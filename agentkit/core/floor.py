@@ -34,6 +34,8 @@ class Floor:
 
     def __init__(self, emit: Callable[[Command], None]) -> None:
         self.current: Reply | None = None
+        self.last: Reply | None = None
+        """The one that was heard before: its echo may still be on its way."""
         self.waiting: deque[Reply] = deque()
         self.epoch = 0
         self.held = False
@@ -65,6 +67,15 @@ class Floor:
             self.waiting.append(reply)
         self.advance()
 
+    def add_aside(self, reply: Reply) -> None:
+        """Let a reply be heard while the current one, all heard so far, waits for more (T20)."""
+        if self.current is not None:
+            self.current.playing = False
+            self.waiting.appendleft(self.current)
+            self.current = None
+        self.waiting.appendleft(reply)
+        self.advance()
+
     def replace(self, old: Reply, new: Reply) -> None:
         """Another attempt takes the place of one of which nothing was heard."""
         if self.current is old:
@@ -82,6 +93,7 @@ class Floor:
         if reply is None or reply.playing or (self.held and reply.interruptible):
             return
         reply.playing = True
+        reply.stopped = None
         reply.base = reply.word_start(reply.heard) if reply.heard else 0.0
         reply.heard_at = None
         self.epoch += 1
@@ -103,13 +115,16 @@ class Floor:
         if self.current is reply:
             self.current = None
             self._stop(reply, now)
+            self.last = reply
         elif reply in self.waiting:
             self.waiting.remove(reply)
 
-    def finish(self, reply: Reply) -> None:
+    def finish(self, reply: Reply, now: float) -> None:
         """The reply was heard to its end."""
         reply.playing = False
+        reply.stopped = now
         self.current = None
+        self.last = reply
         self.advance()
 
     def reached(self, epoch: int, seconds: float, now: float) -> Reply | None:
@@ -126,5 +141,6 @@ class Floor:
             return
         reply.guess = reply.heard_by(now, MARK_INTERVAL)
         reply.playing = False
+        reply.stopped = now
         self.epoch += 1
         self._emit(ClearPlayout(self.epoch))

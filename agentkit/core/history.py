@@ -67,6 +67,8 @@ class ToolStep:
     after: int
     calls: tuple[ToolCall, ...]
     results: dict[str, str] = field(default_factory=dict)
+    asides: list[ReplyEntry] = field(default_factory=list)
+    """What was said while the reply waited for them (T20)."""
 
 
 @dataclass(slots=True)
@@ -89,12 +91,28 @@ class ReplyEntry:
                 ToolMessage(call.id, call.name, step.results.get(call.id, STILL_RUNNING))
                 for call in step.calls
             )
+            for aside in step.asides:
+                found += aside.messages()
             at = max(at, step.after)
         if rest := self.text[at:].strip():
             found.append(AssistantMessage(rest, self.reply, self.interrupted))
         elif found and self.interrupted and isinstance(found[-1], AssistantMessage):
             found[-1] = AssistantMessage(found[-1].text, self.reply, True)
         return found
+
+
+def add_message(messages: list[Message], message: Message) -> None:
+    """Append a message; turns with nothing heard between them are one message (T11)."""
+    last = messages[-1] if messages else None
+    if (
+        isinstance(last, UserMessage)
+        and isinstance(message, UserMessage)
+        and last.turn is not None
+        and message.turn is not None
+    ):
+        messages[-1] = UserMessage(f"{last.text} {message.text}", message.turn)
+    else:
+        messages.append(message)
 
 
 Entry = UserMessage | ReplyEntry | AssistantMessage | ToolMessage
@@ -130,8 +148,15 @@ class History:
         self._entries.append(message)
         self.version += 1
 
-    def begin(self, reply: int) -> None:
-        """The reply begins to be heard: this is its place in the order."""
+    def begin(self, reply: int, *, aside_of: int | None = None) -> None:
+        """The reply begins to be heard: this is its place in the order.
+
+        With ``aside_of`` that is after the tools for which that reply is waiting.
+        """
+        waiting = self._replies.get(aside_of) if aside_of is not None else None
+        if waiting is not None and waiting.steps and reply not in self._replies:
+            entry = self._replies[reply] = ReplyEntry(reply)
+            waiting.steps[-1].asides.append(entry)
         self._entry(reply)
 
     def hear(self, reply: int, text: str, *, interrupted: bool = False) -> None:
@@ -147,9 +172,11 @@ class History:
     def forget(self, reply: int) -> None:
         """Nothing of the reply is remembered (T11)."""
         entry = self._replies.pop(reply, None)
-        if entry is not None:
-            self._entries.remove(entry)
-            self.version += 1
+        if entry is None:
+            return
+        at = next(n for n, other in enumerate(self._entries) if other is entry)
+        self._entries[at : at + 1] = [aside for step in entry.steps for aside in step.asides]
+        self.version += 1
 
     def call_tool(self, reply: int, after: int, call: ToolCall) -> None:
         """The tool begins to run, after so many characters of the reply's text."""
@@ -176,7 +203,7 @@ class History:
             if isinstance(entry, ReplyEntry):
                 found += entry.messages()
             else:
-                found.append(entry)
+                add_message(found, entry)
         return tuple(found)
 
     def _entry(self, reply: int) -> ReplyEntry:

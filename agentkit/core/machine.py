@@ -16,17 +16,31 @@ Four things are tracked, each with its own states:
   wait behind it;
 * the source's connection: up or lost.
 
-``CALLER_MOVES`` and ``REPLY_MOVES`` say which moves exist; everything else is a joint rule, and the
-joint rules are the methods of this class:
+``CALLER_MOVES`` and ``REPLY_MOVES`` say which moves exist; everything else is a joint rule. The
+rules stand in layers of one class, each of which knows only those below it:
+
+* `Replying`: a reply from its first token to its last word heard     (T5, T7, T8, T12)
+* `Tooling`: tools by their effects, fillers                          (T6, T19, T20)
+* `Drafting`: drafts, and the commit                                  (T2 to T4)
+* `Overlapping`: caller and agent at once                             (T11, T16 to T18)
+* `Waiting`: silence, longest lengths, keys                           (T23, T25)
+* `TurnMachine`, here: the source's events, the call                  (T10, T14, T15)
+
+The joint rules:
 
 * the caller starts            -> playout is held                              (T17)
-* the caller's words           -> the last end is taken back (T11), or the reply is interrupted
-                                  (T16), or they are a backchannel and it goes on (T17)
+* the caller's words           -> they are the agent's own echo, or the last end is taken back
+                                  (T11), or the reply is interrupted (T16), or they are a
+                                  backchannel and it goes on (T17)
 * the turn may have ended      -> a draft is begun, kept or adopted            (T2)
+* a draft wants tools          -> those that only read run, the others wait    (T6)
 * the turn goes on             -> the draft is discarded or parked             (T3)
 * the turn ends                -> the draft is committed or replaced           (T4)
-* the turn settles             -> tools with effects run                       (T6)
+* the turn settles             -> tools with effects run, in order             (T6)
+* a reply waits                -> a filler is said                             (T20)
 * a reply fails                -> it is begun again, or the agent apologises   (T7)
+* the caller presses keys      -> playout stops, the keys are a turn           (T25)
+* nobody speaks                -> the caller is asked, then taken leave of     (T23)
 * the connection is lost       -> the turn waits for the next one, or is ended (T14)
 
 Identity, not timing, decides what counts: whatever carries the id of a reply that has ended
@@ -35,7 +49,9 @@ changes nothing (T5), and so does a playout report of an older epoch.
 Invariants, checked by ``tests/core/test_machine_properties.py`` on random walks: at most one live
 draft; nothing is played before its turn has ended; after its `Discard` a reply gets no command;
 every committed turn is closed exactly once, as heard, merged, cut off or silent; tool calls and
-their results are paired in the history; a tool runs at most once.
+their results are paired in the history; a tool runs at most once, one with effects never in a
+draft, never before its turn has settled, never beside another of its reply; a turn that was acted
+upon is not taken back.
 """
 
 from __future__ import annotations
@@ -44,40 +60,41 @@ from collections.abc import Callable
 from typing import Any
 
 from agentkit.core import events as ev
-from agentkit.core.caller import Caller, CallerState, Turn
+from agentkit.core.caller import CallerState, Turn
 from agentkit.core.commands import (
     BackchannelHeard,
     Command,
-    Commit,
-    DiscardReason,
+    EchoHeard,
     ErrorRaised,
     Oddity,
     Outcome,
-    Park,
     Reconnect,
     ReplyEnded,
-    TurnCommitted,
 )
 from agentkit.core.floor import MARK_INTERVAL
-from agentkit.core.history import Message, UserMessage
+from agentkit.core.history import Message, UserMessage, add_message
 from agentkit.core.policy import Policy
-from agentkit.core.replies import Reply, ReplyState
+from agentkit.core.replies import ReplyState
 from agentkit.core.replying import (
+    DIGITS,
     END_OF_TURN,
+    FILLER,
     FIRST_TEXT,
     GOODBYE,
     HOLD,
+    LONGEST_CALL,
+    LONGEST_TURN,
     SETTLE,
+    SILENCE,
     STALLED_TURN,
-    Replying,
 )
-from agentkit.core.words import is_backchannel, join, same_words
+from agentkit.core.waiting import Waiting
 
 _USUAL_ONSET = 0.6
 """Seconds from a first word to its StartOfTurn, where the source gives no word times (T11)."""
 
 
-class TurnMachine(Replying):
+class TurnMachine(Waiting):
     """One conversation's decisions. See the module's head for how it works.
 
     Args:
@@ -86,8 +103,6 @@ class TurnMachine(Replying):
 
     def __init__(self, policy: Policy | None = None) -> None:
         super().__init__(policy or Policy())
-        self.caller = Caller()
-        self._parked: list[Reply] = []
         self._progressed = 0.0
         self._handlers: dict[type, Callable[[Any], None]] = {
             ev.TurnStarted: self._on_turn,
@@ -114,9 +129,29 @@ class TurnMachine(Replying):
             ev.InterruptRequested: self._on_interrupt_requested,
             ev.Touched: self._on_touched,
             ev.HistoryWritten: self._on_history_written,
+            ev.FloorJudged: self._on_floor_judged,
+            ev.KeyPressed: self._on_key_pressed,
+            ev.DigitsExpected: self._on_digits_expected,
+            ev.ActedUpon: self._on_acted_upon,
+            ev.Muted: self._on_muted,
+            ev.PolicyChanged: self._on_policy_changed,
             ev.HangUpRequested: self._on_hang_up_requested,
             ev.CallEnded: self._on_call_ended,
             ev.TimerFired: self._on_timer_fired,
+        }
+
+        self._due: dict[str, Callable[[], None]] = {
+            SETTLE: self._settle_now,
+            HOLD: self._hold_is_over,
+            FIRST_TEXT: self._hedge,
+            FILLER: self._say_filler,
+            STALLED_TURN: self._is_stalled,
+            END_OF_TURN: self._end_by_machine,
+            LONGEST_TURN: self._end_by_machine,
+            DIGITS: self._end_keys,
+            SILENCE: self._silence_is_long,
+            LONGEST_CALL: lambda: self._take_leave("longest call", self.policy.farewell),
+            GOODBYE: self._hang_up,
         }
 
     def handle(self, event: ev.Event, now: float) -> list[Command]:
@@ -132,6 +167,9 @@ class TurnMachine(Replying):
         self._now = now
         if not self.ended or isinstance(event, ev.ToolReturned):
             self._handlers[type(event)](event)
+        if not self.ended:
+            self._watch_waiting()
+            self._watch_silence()
         return self._out
 
     # ------------------------------------------------------------------------ what others read
@@ -142,11 +180,11 @@ class TurnMachine(Replying):
         For a draft its turn's words stand last, as if the turn were over. What the agent is
         saying counts as far as it was heard; what cannot be interrupted counts as a whole (T18).
         """
-        messages = self.messages()
+        messages = list(self.messages())
         found = self._replies.get(reply)
         if found and found.state is ReplyState.DRAFT:
-            return (*messages, UserMessage(found.words, found.turn))
-        return messages
+            add_message(messages, UserMessage(found.words, found.turn))
+        return tuple(messages)
 
     def messages(self) -> tuple[Message, ...]:
         """The history, with what was heard by now of what is being said."""
@@ -203,7 +241,17 @@ class TurnMachine(Replying):
         self._listen(turn)
         if isinstance(event, ev.TurnMaybeEnded):
             turn.maybe_ended = self._now
-            self._begin_draft(turn)
+            if self._wants_draft(turn):
+                self._begin_draft(turn)
+
+    def _wants_draft(self, turn: Turn) -> bool:
+        return (
+            self.policy.speculation.depth != "off"
+            and bool(turn.words)
+            and self._closing is None
+            and self._keys is None
+            and (bool(turn.owed) or not self._takes_no_floor(turn))
+        )
 
     def _start_turn(self, turn: Turn) -> None:
         """T17: hold playout at once. T11: the last turn does not settle meanwhile."""
@@ -216,71 +264,8 @@ class TurnMachine(Replying):
         self._cancel(SETTLE)
         self._floor.hold(self._now)
         self._set(HOLD, self._now + self.policy.interruption.resume_after)
-
-    def _listen(self, turn: Turn) -> None:
-        """What the caller's words, as far as they came, mean for what the agent is saying."""
-        if not turn.own_words or self._closing is not None:
-            return
-        if self._take_back(turn) and not self._floor.current:
-            return
-        if not self._floor.current:
-            return
-        if self._is_backchannel(turn):
-            if HOLD in self._timers and self.caller.progress:
-                self._set(HOLD, self._now + self.policy.interruption.resume_after)
-        else:
-            self._interrupt(turn)
-
-    def _take_back(self, turn: Turn) -> bool:
-        """T11: the caller went on before the answer was heard, so the two turns are one."""
-        answer = self._answer
-        if answer is None or answer.turn is None or answer.effects_begun:
-            return False
-        heard = answer.first_heard
-        onset = turn.first_word if turn.first_word is not None else self._now
-        if heard is not None and onset >= heard + self.policy.limits.takeback:
-            return False
-        before = self._turns[answer.turn]
-        self._drop(answer, "taken_back")
-        self.history.forget(answer.id)
-        self.history.withdraw_user(before.id)
-        turn.owed = join(before.words, turn.owed)
-        if self._unsettled is before:
-            self._unsettled = None
-        self._close_turn(before, "merged", answer)
-        return True
-
-    def _is_backchannel(self, turn: Turn) -> bool:
-        """Whether all that was said in the turn is a sound of attention to what is being said."""
-        rules = self.policy.interruption
-        if not is_backchannel(turn.own_words, rules.backchannels, self.policy.language):
-            return False
-        current = self._floor.current
-        if current is None:
-            return False
-        heard = current.heard_by(self._now, MARK_INTERVAL)
-        nearly_over = current.complete and current.voiced
-        nearly_over = nearly_over and current.made - heard < rules.answer_within
-        return not nearly_over and not current.sentence_at(heard).endswith("?")
-
-    def _interrupt(self, turn: Turn) -> None:
-        """T16: stop all that may be interrupted; the history keeps what was heard.
-
-        What the agent was told to say while the caller speaks only waits: it interrupts nobody,
-        and nobody interrupts it.
-        """
-        for reply in self._floor.replies:
-            if reply.interruptible and (reply.playing or reply.id < turn.replies_before):
-                self._cut(reply, "interrupted")
-        self._settle_now()
-
-    def _go_on(self) -> None:
-        """The caller took no floor: playout goes on, and the last turn may settle (T17)."""
-        self._cancel(HOLD)
-        self._floor.release()
-        if self._unsettled is not None and self._unsettled.ended is not None:
-            settle = self._unsettled.ended + self.policy.limits.settle
-            self._set(SETTLE, max(self._now, settle))
+        if self.policy.limits.longest_turn:
+            self._set(LONGEST_TURN, self._now + self.policy.limits.longest_turn)
 
     # ------------------------------------------------------------------------ the turn is over
 
@@ -289,46 +274,17 @@ class TurnMachine(Replying):
         self._cancel(HOLD)
         self._cancel(STALLED_TURN)
         self._cancel(END_OF_TURN)
+        self._cancel(LONGEST_TURN)
         self._listen(turn)
-        heard_none = not turn.own_words.strip()
-        attention = not turn.owed and self._floor.current and self._is_backchannel(turn)
-        if (heard_none and not turn.owed) or attention:
+        attention = self._takes_no_floor(turn)
+        if not turn.owed and (attention or not turn.own_words.strip()):
             self._drop_draft("backchannel" if attention else "words", park=False)
             if attention:
-                self._emit(BackchannelHeard(turn.id, turn.own_words))
+                heard = EchoHeard if self._is_echo(turn) else BackchannelHeard
+                self._emit(heard(turn.id, turn.own_words))
             self._go_on()
             return
         self._commit(turn, turn.words)
-
-    def _commit(self, turn: Turn, words: str) -> None:
-        """T4: the draft becomes the reply if it fits; else a reply is begun from these words."""
-        self._turns[turn.id] = turn
-        reply = self._fitting_draft(words)
-        if reply is not None:
-            self._draft = None
-            self._move(reply, ReplyState.COMMITTED)
-            self._emit(Commit(reply.id))
-        self._drop_draft("version" if self._draft_is_outdated() else "words", park=False)
-        self._settle_now()
-        self.history.add_user(turn.id, words)
-        self._floor.held = False
-        if reply is None:
-            if self._closing is not None:
-                self._emit(TurnCommitted(turn.id, words))
-                self._close_turn(turn, "cut_off", None)
-                return
-            reply = self._start("answer", turn=turn.id, words=words)
-        reply.committed = self._now
-        self._answer = reply
-        self._floor.add(reply)
-        self._feed(reply)
-        self._emit(TurnCommitted(turn.id, words))
-        self._unsettled = turn
-        self._set(SETTLE, self._now + self.policy.limits.settle)
-        if reply.first_text is None and self.policy.hedge:
-            self._set(FIRST_TEXT, self._now + self.policy.limits.first_text)
-        self._run_tools(reply)
-        self._check(reply)
 
     def _end_by_machine(self) -> None:
         """T14: no end will come for the open turn: its words, as they are, are answered."""
@@ -340,88 +296,11 @@ class TurnMachine(Replying):
         self.caller.end_by_machine(turn)
         self._end_turn(turn)
 
-    # ---------------------------------------------------------------------------------- drafts
-
-    def _begin_draft(self, turn: Turn) -> None:
-        """T2: keep the draft that fits, adopt the parked one that does, or begin another."""
-        words = turn.words
-        if self.policy.speculation.depth == "off" or not words or self._closing is not None:
-            return
-        if self._draft and self._fits(self._draft, words):
-            return
-        if self._floor.current and self._is_backchannel(turn):
-            return
-        adopted = next((reply for reply in self._parked if self._fits(reply, words)), None)
-        self._drop_draft("version" if self._draft_is_outdated() else "superseded")
-        if adopted is not None:
-            self._adopt(adopted)
-        elif self._may_draft(turn):
-            turn.drafts += 1
-            self._draft = self._start("answer", turn=turn.id, words=words, draft=True)
-
-    def _may_draft(self, turn: Turn) -> bool:
-        limits = self.policy.speculation
-        spoken = self._now - (turn.started if turn.started is not None else self._now)
-        return (
-            turn.drafts < limits.max_drafts
-            and spoken <= limits.max_turn
-            and not self._floor.plays_unheld
-            and not any(reply.effects & reply.running for reply in self._replies.values())
-        )
-
-    def _fits(self, reply: Reply, words: str) -> bool:
-        return reply.version == self.history.version and same_words(reply.words, words)
-
-    def _draft_is_outdated(self) -> bool:
-        return self._draft is not None and self._draft.version != self.history.version
-
-    def _fitting_draft(self, words: str) -> Reply | None:
-        if self._draft and self._fits(self._draft, words):
-            return self._draft
-        for reply in self._parked:
-            if self._fits(reply, words):
-                self._adopt(reply)
-                return reply
-        return None
-
-    def _adopt(self, reply: Reply) -> None:
-        self._parked.remove(reply)
-        self._drop_draft("superseded", park=False, keep_parked=True)
-        self._move(reply, ReplyState.DRAFT)
-        reply.idle += self._now
-        self._draft = reply
-        self._feed(reply)
-
-    def _drop_draft(
-        self, reason: DiscardReason, *, park: bool = True, keep_parked: bool = False
-    ) -> None:
-        """T3: discard the live draft; a complete one is parked while its turn goes on."""
-        draft, self._draft = self._draft, None
-        if draft is not None:
-            if park and reason != "version" and draft.complete:
-                self._park(draft)
-            else:
-                self._drop(draft, reason)
-        if not park and not keep_parked:
-            while self._parked:
-                self._drop(self._parked.pop(), reason)
-
-    def _park(self, reply: Reply) -> None:
-        """Keep the text and each piece of speech that is whole; the rest is spoken if adopted."""
-        self._move(reply, ReplyState.PARKED)
-        reply.idle -= self._now
-        whole = [piece for piece in reply.pieces if piece.done]
-        if not (reply.speech_ended and len(whole) == len(reply.pieces)):
-            reply.waiting[:0] = [piece.text for piece in reply.pieces[len(whole) :]]
-            reply.pieces = whole
-            reply.speech_ended = False
-        self._parked.append(reply)
-        self._emit(Park(reply.id))
-
     # ---------------------------------------------------------------------- session, call, time
 
     def _on_call_started(self, _event: ev.CallStarted) -> None:
-        """The record begins with it; nothing follows from it."""
+        if self.policy.limits.longest_call and LONGEST_CALL not in self._timers:
+            self._set(LONGEST_CALL, self._now + self.policy.limits.longest_call)
 
     def _on_say_requested(self, event: ev.SayRequested) -> None:
         reply = self._start("say", request=event.request, interruptible=event.interruptible)
@@ -447,22 +326,19 @@ class TurnMachine(Replying):
     def _on_history_written(self, event: ev.HistoryWritten) -> None:
         self.history.add(event.message)
 
+    def _on_policy_changed(self, event: ev.PolicyChanged) -> None:
+        self.policy = event.policy
+        self.history.version += 1
+
     def _on_hang_up_requested(self, event: ev.HangUpRequested) -> None:
-        if self._closing is not None:
-            return
-        self._closing = event.reason
-        self._drop_draft("call_ended", park=False)
-        self._floor.release()
-        if self._floor.current is None:
-            self._hang_up()
-        else:
-            self._set(GOODBYE, self._now + self.policy.limits.goodbye)
+        self._take_leave(event.reason)
 
     def _on_call_ended(self, event: ev.CallEnded) -> None:
         """Everything open is closed: drafts discarded, turns cut off; nothing said is lost."""
         turn = self.caller.turn
         self._closing = self._closing or event.reason
         self._drop_draft("call_ended", park=False)
+        self._end_keys()
         if turn is not None and turn.state is not CallerState.ENDED and turn.words:
             turn.state = CallerState.ENDED
             turn.ended = self._now
@@ -508,23 +384,12 @@ class TurnMachine(Replying):
         if due is None or self._now < due - 1e-6:
             return
         del self._timers[event.timer]
-        if event.timer == SETTLE:
-            self._settle_now()
-        elif event.timer == HOLD:
-            self._hold_is_over()
-        elif event.timer == FIRST_TEXT:
-            self._hedge()
-        elif event.timer == STALLED_TURN:
-            self._is_stalled()
-        elif event.timer == END_OF_TURN:
-            self._end_by_machine()
-        elif event.timer == GOODBYE:
-            self._hang_up()
+        self._due[event.timer]()
 
     def _hold_is_over(self) -> None:
         """T17: no new words for a while. It goes on, unless there is more than backchannels."""
         turn = self.caller.turn
-        if turn is None or not turn.own_words or self._is_backchannel(turn):
+        if turn is None or not turn.own_words or self._takes_no_floor(turn):
             self._go_on()
 
     def _hedge(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from agentkit.core.wordlists import BACKCHANNELS, COURTESY
 from agentkit.errors import ConfigError
 
 
@@ -23,14 +24,24 @@ class Speculation:
         max_drafts: new drafts in one turn.
         max_turn: no draft once the caller has spoken this long in one turn.
         max_characters: text given to the voice ahead of the commit.
+        fit: when a draft still fits the final words (T4). ``same_words``: only if they are the
+            same. ``courtesy``: also if they differ in nothing but listed words at their edges
+            ("please", "thank you", "um").
+        courtesy: these words by language, case-folded.
     """
 
     depth: Literal["off", "llm", "speech"] = "speech"
     max_drafts: int = 3
     max_turn: float = 10.0
     max_characters: int = 120
+    fit: Literal["same_words", "courtesy"] = "same_words"
+    courtesy: dict[str, frozenset[str]] = field(default_factory=lambda: dict(COURTESY), repr=False)
 
     def __post_init__(self) -> None:
+        if self.fit not in ("same_words", "courtesy"):
+            raise ConfigError(
+                "speculation.fit", f"{self.fit!r} is not one of 'same_words', 'courtesy'"
+            )
         if self.depth not in ("off", "llm", "speech"):
             raise ConfigError(
                 "speculation.depth", f"{self.depth!r} is not one of 'off', 'llm', 'speech'"
@@ -49,27 +60,28 @@ class Interruption:
 
     Args:
         resume_after: held playout goes on when no new words came for this long.
-        backchannels: sounds of attention by language, case-folded. A phrase counts as one.
         answer_within: with less of the reply unheard than this, a listed word is an answer.
+        backchannels: sounds of attention by language, case-folded. A phrase counts as one.
+        echo_words: so many words that the agent itself is saying at that moment are its echo,
+            and interrupt nothing. 0: the line has no echo.
+        judged: a function of the agent's own decides (`Agent.takes_floor`), before the lists do.
     """
 
     resume_after: float = 1.0
     answer_within: float = 1.0
     backchannels: dict[str, frozenset[str]] = field(
-        default_factory=lambda: {
-            "en": frozenset(
-                {
-                    "mm-hm", "mm hm", "mmhm", "mhm", "mm-hmm", "mm hmm", "mmhmm", "mm", "hmm",
-                    "hm", "uh-huh", "uh huh", "uhuh", "uhhuh", "ah", "aha", "oh", "yeah", "yep",
-                    "yup", "yes", "okay", "ok", "right", "sure", "i see", "got it", "all right",
-                    "alright", "oh okay", "oh ok", "oh i see", "go on",
-                }
-            )
-        }
-    )  # fmt: skip
+        default_factory=lambda: dict(BACKCHANNELS), repr=False
+    )
+    echo_words: int = 2
+    judged: bool = False
 
     def __post_init__(self) -> None:
-        _positive("interruption", resume_after=self.resume_after, answer_within=self.answer_within)
+        _positive(
+            "interruption",
+            resume_after=self.resume_after,
+            answer_within=self.answer_within,
+            echo_words=self.echo_words,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +96,9 @@ class Limits:
         end_of_turn: with the source gone, words without a sequel end their turn (T14).
         stalled_turn: an open turn without progress for so long means a lost connection (T14).
         goodbye: how long a hang-up waits for what is being said to be heard.
+        filler: silence after which a filler is said while a reply waits (T20).
+        longest_turn: an open turn is ended by the machine after this (T23).
+        longest_call: the agent takes its leave after this (T23).
     """
 
     settle: float = 0.6
@@ -93,6 +108,9 @@ class Limits:
     end_of_turn: float = 5.0
     stalled_turn: float = 20.0
     goodbye: float = 10.0
+    filler: float = 1.2
+    longest_turn: float = 90.0
+    longest_call: float = 3600.0
 
     def __post_init__(self) -> None:
         _positive(
@@ -103,9 +121,64 @@ class Limits:
             end_of_turn=self.end_of_turn,
             stalled_turn=self.stalled_turn,
             goodbye=self.goodbye,
+            filler=self.filler,
+            longest_turn=self.longest_turn,
+            longest_call=self.longest_call,
         )
         if self.attempts < 1:
             raise ConfigError("limits.attempts", f"{self.attempts} is less than 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """What becomes of a caller who says nothing after the agent has spoken (T23).
+
+    Args:
+        after: seconds of silence on both sides; None: the agent waits for ever.
+        times: how often the caller is asked; after one more silence the agent takes its leave.
+        lines: what is asked, the first time, the second, ...; the last one stands for those that
+            follow. Empty: `Agent.on_silence` is called and nothing is said.
+        farewell: said before the agent hangs up.
+    """
+
+    after: float | None = None
+    times: int = 2
+    lines: tuple[str, ...] = ("Are you still there?",)
+    farewell: str = "I cannot hear you, so I will hang up now. Goodbye."
+
+    def __post_init__(self) -> None:
+        if self.after is not None and self.after <= 0:
+            raise ConfigError("silence.after", f"{self.after} is not above 0; None waits for ever")
+        _positive("silence", times=self.times)
+        if isinstance(self.lines, str):
+            raise ConfigError("silence.lines", "give a tuple of lines, not one text")
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """When the keys that a caller presses make a message (T25).
+
+    Args:
+        terminator: the key that ends them, and is no part of them; "" for none.
+        length: so many are enough; None: any number.
+        quiet: seconds without another key after which they are complete.
+    """
+
+    terminator: str = "#"
+    length: int | None = None
+    quiet: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.terminator and (len(self.terminator) != 1 or self.terminator not in KEYS):
+            raise ConfigError("digits.terminator", f"{self.terminator!r} is no key: one of {KEYS}")
+        if self.length is not None and self.length < 1:
+            raise ConfigError("digits.length", f"{self.length} is less than 1; None: any number")
+        if self.quiet <= 0:
+            raise ConfigError("digits.quiet", f"{self.quiet} is not above 0 seconds")
+
+
+KEYS = "0123456789*#ABCD"
+"""What a telephone can send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +189,16 @@ class Policy:
         hedge: a late first token is asked for on a second connection (T7). Off for brains of
             the user's own, whose steps after the commit must run once.
         language: picks the word lists, e.g. ``en``.
+        filler: said while the model is slow (T20); "": nothing. Tools have their own.
+        farewell: said when the call has reached its longest length (T23).
     """
 
     speculation: Speculation = field(default_factory=Speculation)
     interruption: Interruption = field(default_factory=Interruption)
     limits: Limits = field(default_factory=Limits)
+    silence: Silence = field(default_factory=Silence)
+    digits: Digits = field(default_factory=Digits)
     hedge: bool = True
     language: str = "en"
+    filler: str = ""
+    farewell: str = ""

@@ -46,6 +46,8 @@ class Reply:
     interruptible: bool = True
     attempt: int = 1
     twin: int | None = None
+    line: str = ""
+    """The words of a filler or a line, which the machine knows beforehand."""
 
     text: str = ""
     written: bool = False
@@ -58,12 +60,21 @@ class Reply:
     at_once: frozenset[str] = frozenset()
     begun: set[str] = field(default_factory=set)
     running: set[str] = field(default_factory=set)
+    steps: list[tuple[int, ToolCall]] = field(default_factory=list)
+    """Of a draft: the tools that it ran, each after so many characters of its text."""
+    results: dict[str, str] = field(default_factory=dict)
+    filler: str = ""
+    """What may be said while it waits for these tools."""
+    filled: bool = False
+    """A filler was said in this wait."""
 
     playing: bool = False
     base: float = 0.0
     heard: float = 0.0
     heard_at: float | None = None
     guess: float = 0.0
+    stopped: float | None = None
+    """When it fell silent: it was held, cut off, or heard to its end."""
     idle: float = 0.0
 
     committed: float | None = None
@@ -104,6 +115,22 @@ class Reply:
     def over(self) -> bool:
         """Everything was said and heard."""
         return self.complete and self.voiced and self.heard >= self.made - 0.001
+
+    @property
+    def waits(self) -> bool:
+        """All that there is of it was heard, and its model or its tools have not answered."""
+        return (
+            not self.written
+            and self.heard >= self.made - 0.001
+            and not self.waiting
+            and all(piece.done for piece in self.pieces)
+        )
+
+    def text_around(self, begin: float, end: float) -> str:
+        """The words that lie between two times of its speech, in seconds."""
+        first = len(self.text_heard(max(begin, 0.0)))
+        last = len(self.text_heard(max(end, 0.0)))
+        return self.text[first:last]
 
     def keep_what_was_voiced(self) -> None:
         """The voice gives no more: the text ends where its speech does."""

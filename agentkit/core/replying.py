@@ -1,12 +1,12 @@
-"""The agent's side: replies from their first token to the last word heard, and their tools.
+"""Replies from their first token to the last word that was heard of them (T5, T7, T8, T12).
 
-The lower half of `agentkit.core.machine`, which holds the rules about the caller.
+The lowest of the layers of which `agentkit.core.machine` is made.
 """
 
 from __future__ import annotations
 
 from agentkit.core import events as ev
-from agentkit.core.caller import Turn
+from agentkit.core.caller import Caller, Turn
 from agentkit.core.commands import (
     CancelTimer,
     Command,
@@ -18,22 +18,22 @@ from agentkit.core.commands import (
     Kind,
     Outcome,
     ReplyEnded,
-    RunTool,
     SetTimer,
     Speak,
     StartReply,
     TurnClosed,
-    TurnSettled,
 )
 from agentkit.core.floor import MARK_INTERVAL, Floor
-from agentkit.core.history import History, ToolCall
-from agentkit.core.policy import Policy
+from agentkit.core.history import History
+from agentkit.core.policy import Digits, Policy
 from agentkit.core.replies import Piece, Reply, ReplyState
 from agentkit.core.segment import Pace, Segmenter
 from agentkit.core.times import turn_times
 
 HOLD, SETTLE, FIRST_TEXT = "hold", "settle", "first_text"
 STALLED_TURN, END_OF_TURN, GOODBYE = "stalled_turn", "end_of_turn", "goodbye"
+FILLER, SILENCE, DIGITS = "filler", "silence", "digits"
+LONGEST_TURN, LONGEST_CALL = "longest_turn", "longest_call"
 
 _WHOLE = 1_000_000
 """Characters: longer than any text, so that it is not cut."""
@@ -48,7 +48,7 @@ REPLY_MOVES: dict[ReplyState, frozenset[ReplyState]] = {
 
 
 class Replying:
-    """Keeps the replies, their speech, their tools and the turns they answer.
+    """Keeps the replies, their speech and the turns they answer.
 
     Args:
         policy: the settings.
@@ -70,6 +70,13 @@ class Replying:
         self._next_reply = 0
         self._timers: dict[str, float] = {}
         self._closing: str | None = None
+        self.caller = Caller()
+        self._parked: list[Reply] = []
+        self._keys: Turn | None = None
+        self._digit_rules: Digits | None = None
+        self._verdict: ev.FloorJudged | None = None
+        self._silences = 0
+        self._muted = False
 
     # --------------------------------------------------------------------------------- replies
 
@@ -83,6 +90,7 @@ class Replying:
         draft: bool = False,
         interruptible: bool = True,
         attempt: int = 1,
+        text: str = "",
     ) -> Reply:
         reply = Reply(
             id=self._next_reply,
@@ -96,10 +104,11 @@ class Replying:
             words=words,
             interruptible=interruptible,
             attempt=attempt,
+            line=text,
         )
         self._next_reply += 1
         self._replies[reply.id] = reply
-        self._emit(StartReply(reply.id, kind, turn, request, draft, attempt))
+        self._emit(StartReply(reply.id, kind, turn, request, draft, attempt, text))
         return reply
 
     def _segmenter(self, kind: Kind) -> Segmenter:
@@ -115,6 +124,9 @@ class Replying:
 
     def _drop(self, reply: Reply, reason: DiscardReason) -> None:
         """Give a reply up, and a second attempt at the same words with it."""
+        if reply.state is not ReplyState.COMMITTED:
+            # What a draft's tools found is dropped with it (T6).
+            reply.running.clear()
         self._retire(reply)
         self._floor.remove(reply, self._now)
         self._emit(Discard(reply.id, reason))
@@ -144,11 +156,12 @@ class Replying:
         """Of two attempts at the same words this one answered first (T7)."""
         other = self._replies[reply.twin] if reply.twin is not None else reply
         reply.twin = other.twin = None
+        reply.committed = other.committed if reply.committed is None else reply.committed
+        self._floor.replace(other, reply)
         if self._answer is other:
             self._answer = reply
-            reply.committed = other.committed
-            self._floor.replace(other, reply)
-        self._cancel(FIRST_TEXT)
+        if self._answer is reply:
+            self._cancel(FIRST_TEXT)
         self._drop(other, "superseded")
 
     def _on_reply_text(self, event: ev.ReplyText) -> None:
@@ -224,7 +237,7 @@ class Replying:
         if reply.turn is not None:
             outcome: Outcome = "heard" if said.strip() else "silent"
             self._close_turn(self._turns[reply.turn], outcome, reply)
-        self._floor.finish(reply)
+        self._floor.finish(reply, self._now)
         self._next()
 
     def _next(self) -> None:
@@ -245,6 +258,9 @@ class Replying:
         if reply.state is ReplyState.DRAFT:
             self._draft = None
             self._drop(reply, "failed")
+        elif reply.kind == "filler":
+            self._drop(reply, "failed")
+            self._next()
         elif reply.twin is not None:
             self._win(self._replies[reply.twin])
         elif (
@@ -268,11 +284,13 @@ class Replying:
             words=reply.words,
             interruptible=reply.interruptible,
             attempt=reply.attempt + 1,
+            text=reply.line,
         )
         again.committed = reply.committed
         is_answer = self._answer is reply
         self._floor.replace(reply, again)
         self._drop(reply, "failed")
+        self.history.forget(reply.id)
         if is_answer:
             self._answer = again
 
@@ -299,52 +317,6 @@ class Replying:
         self._floor.add(apology, first=True)
         self._check(reply)
 
-    # ----------------------------------------------------------------------------------- tools
-
-    def _on_tool_requested(self, event: ev.ToolRequested) -> None:
-        reply = self._live(event.reply)
-        if reply is None:
-            return
-        reply.waiting += reply.segmenter.finish()
-        reply.calls += event.calls
-        reply.effects |= event.effects
-        reply.at_once |= event.at_once
-        if self._answer is reply:
-            self._cancel(FIRST_TEXT)
-        self._feed(reply)
-        self._run_tools(reply)
-
-    def _run_tools(self, reply: Reply) -> None:
-        """Run what may run: nothing in a draft, effects once the turn has settled (T6)."""
-        if reply.state is not ReplyState.COMMITTED:
-            return
-        turn = self._turns.get(reply.turn) if reply.turn is not None else None
-        settled = turn is None or turn.settled
-        for call in list(reply.calls):
-            if settled or call.id not in reply.effects or call.id in reply.at_once:
-                reply.calls.remove(call)
-                self._run_tool(reply, call)
-
-    def _run_tool(self, reply: Reply, call: ToolCall) -> None:
-        if call.id in reply.begun:
-            return
-        reply.begun.add(call.id)
-        reply.running.add(call.id)
-        self.history.call_tool(reply.id, len(reply.text), call)
-        self._emit(RunTool(reply.id, call))
-
-    def _on_tool_returned(self, event: ev.ToolReturned) -> None:
-        """T19: a result is always recorded, also when its reply was cut off."""
-        reply = self._replies.get(event.reply)
-        if reply is None or event.call_id not in reply.running:
-            return
-        reply.running.discard(event.call_id)
-        self.history.tool_returned(reply.id, event.call_id, event.text)
-        if reply.state is ReplyState.ENDED and not reply.running:
-            del self._replies[reply.id]
-        elif not self.ended:
-            self._check(reply)
-
     # --------------------------------------------------------------------------------- playout
 
     def _on_sound_sent(self, event: ev.SoundSent) -> None:
@@ -362,23 +334,11 @@ class Replying:
             return
         if reply.first_heard is None and reply.heard > 0:
             reply.first_heard = self._now - event.seconds
-            self.history.begin(reply.id)
+            waiting = self._floor.waiting if reply.kind == "filler" else ()
+            self.history.begin(reply.id, aside_of=waiting[0].id if waiting else None)
         self._check(reply)
 
     # ----------------------------------------------------------------------- how turns end up
-
-    def _settle_now(self) -> None:
-        """The last committed turn can no longer be taken back: its effects may happen (T6)."""
-        turn, self._unsettled = self._unsettled, None
-        if turn is None:
-            return
-        self._cancel(SETTLE)
-        turn.settled = True
-        self._emit(TurnSettled(turn.id))
-        if self._answer and self._answer.turn == turn.id:
-            self._run_tools(self._answer)
-        if turn.outcome is not None:
-            self._turns.pop(turn.id, None)
 
     def _close_turn(self, turn: Turn, outcome: Outcome, reply: Reply | None) -> None:
         if turn.outcome is None:

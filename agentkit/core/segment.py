@@ -94,7 +94,8 @@ class Segmenter:
         """Add text; return the pieces that are complete now.
 
         A clause counts as complete with its mark of punctuation, without waiting for what
-        follows, except where the mark may be part of a number ("10." of "10.30").
+        follows, except where the mark may be part of a number ("10." of "10.30"). A new line ends
+        a piece however short it is.
         """
         self._text += text
         pieces = []
@@ -127,7 +128,7 @@ class Segmenter:
             verdict = self._is_boundary(at, end)
             if verdict is None:
                 break
-            if verdict and self._long_enough(end):
+            if verdict and (text[end - 1] == "\n" or self._long_enough(end)):
                 return end
             at = end
         self._searched = min(at, len(text))

@@ -1,12 +1,15 @@
-"""Comparing what was said: the same words, words that came twice, sounds of attention."""
+"""Comparing what was said: the same words, words that came twice, sounds of attention, echo."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import SequenceMatcher
 
 # Dropped at the edges of a word; all else counts, a final question mark too.
 _EDGES = ".,!;:\"'`´“”„‟‘’‚‛«»‹›「」『』"
+
+_ECHO_SHARE = 0.8
 
 
 def normal_words(text: str) -> list[str]:
@@ -73,17 +76,81 @@ def _unsaid(before: str, after: str) -> str:
 def is_backchannel(text: str, lists: Mapping[str, frozenset[str]], language: str) -> bool:
     """Whether a text is nothing but sounds of attention of that language's list.
 
-    Several in a row ("yeah, okay") still are one. Phrases of up to three words are known as a
-    whole. A language without a list knows none.
+    Several in a row ("yeah, okay") still are one. Phrases are known as a whole. A language without
+    a list knows none.
     """
-    known = lists.get(language) or lists.get(language.split("-")[0], frozenset())
-    words = normal_words(text)
+    known = _of_language(lists, language)
+    words = _listed(text)
     at = 0
     while at < len(words):
-        for size in (3, 2, 1):
-            if " ".join(words[at : at + size]) in known and at + size <= len(words):
-                at += size
-                break
-        else:
+        size = _phrase(words[at:], known)
+        if not size:
             return False
+        at += size
     return bool(words)
+
+
+def without_courtesy(text: str, lists: Mapping[str, frozenset[str]], language: str) -> list[str]:
+    """The normal words of a text, without what of that language's list stands at its edges.
+
+    A text of nothing else keeps all its words: then they are what it says.
+    """
+    known = _of_language(lists, language)
+    words = _listed(text)
+    begin, end = 0, len(words)
+    while begin < end and (size := _phrase(words[begin:end], known)):
+        begin += size
+    turned = frozenset(" ".join(reversed(phrase.split())) for phrase in known)
+    while begin < end and (size := _phrase(words[begin:end][::-1], turned)):
+        end -= size
+    return words[begin:end] or words
+
+
+def is_echo(said: str, spoken: str, least: int) -> bool:
+    """Whether the caller's words are the agent's own, come back through the microphone.
+
+    Args:
+        said: what was recognised.
+        spoken: what the agent was saying then, with some words to either side.
+        least: fewer words than this prove nothing.
+
+    A recogniser hears an echo imperfectly: four of five words have to be found, in order, in one
+    stretch of the agent's words.
+    """
+    words, sounded = normal_words(said), normal_words(spoken)
+    if least <= 0 or len(words) < least:
+        return False
+    blocks = [
+        block
+        for block in SequenceMatcher(None, words, sounded, autojunk=False).get_matching_blocks()
+        if block.size
+    ]
+    found = sum(block.size for block in blocks)
+    if found < _ECHO_SHARE * len(words):
+        return False
+    stretch = blocks[-1].b + blocks[-1].size - blocks[0].b
+    return stretch <= found / _ECHO_SHARE
+
+
+def _listed(text: str) -> list[str]:
+    """The words as the lists write them: with straight apostrophes."""
+    return [word.replace("’", "'") for word in normal_words(text)]
+
+
+def hide_keys(text: str, keys: Iterable[str]) -> str:
+    """The text with a dot in place of each key that was pressed."""
+    for pressed in keys:
+        text = text.replace(pressed, "·" * len(pressed))
+    return text
+
+
+def _of_language(lists: Mapping[str, frozenset[str]], language: str) -> frozenset[str]:
+    return lists.get(language) or lists.get(language.split("-")[0].casefold(), frozenset())
+
+
+def _phrase(words: list[str], known: frozenset[str]) -> int:
+    """How many words of the beginning are one phrase that is known; 0 if none is."""
+    for size in (4, 3, 2, 1):
+        if size <= len(words) and " ".join(words[:size]) in known:
+            return size
+    return 0

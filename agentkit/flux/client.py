@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -151,6 +151,14 @@ class FluxSource(TurnSource):
         self._early_bytes += len(data)
         while self._early_bytes > _EARLY_BYTES:
             self._early_bytes -= len(self._early.popleft())
+
+    def options_now(self, names: Iterable[str]) -> dict[str, Any]:
+        """The latest values of these options, as `configure` takes them.
+
+        Raises:
+            FluxOptionError: Flux has no option of that name.
+        """
+        return {name: self.options.value(name) for name in names}
 
     def configure(self, changes: Mapping[str, Any]) -> None:
         """Change options of the live connection. Never blocks; the latest values win.

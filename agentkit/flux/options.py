@@ -324,6 +324,14 @@ class FluxOptions(BaseModel):
         """
         return FluxOptions(**{**self._values(), **changes})
 
+    def value(self, name: str) -> Any:
+        """An option by its name. Raises FluxOptionError if there is none of that name."""
+        if name not in type(self).model_fields:
+            raise FluxOptionError(
+                name, f"is no option; there are {', '.join(type(self).model_fields)}"
+            )
+        return getattr(self, name)
+
     def changed_from(self, other: FluxOptions) -> dict[str, Any]:
         """The options that differ from ``other``, with the values they have here."""
         theirs = other._values()

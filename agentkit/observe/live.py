@@ -11,6 +11,7 @@ from typing import TextIO
 
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
+from agentkit.core.words import hide_keys
 
 _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 _COLOURS = {"caller": "\x1b[36m", "agent": "\x1b[32m", "note": "\x1b[33m"}
@@ -76,8 +77,12 @@ class LiveView:
             case cmd.Commit(reply=reply):
                 ahead = at - self._drafted.pop(reply, at)
                 self._line(at, "note", "committed", f"the draft is {ahead * 1000:.0f} ms ahead")
-            case cmd.TurnCommitted(text=text):
-                self._line(at, "caller", "caller", text)
+            case cmd.TurnCommitted(text=text, keys=keys):
+                self._line(at, "caller", "caller", hide_keys(text, keys))
+            case cmd.EchoHeard(text=text):
+                self._line(at, "caller", "caller", f"{text}  (echo of the agent)", dim=True)
+            case cmd.SilenceNoticed(count=count):
+                self._line(at, "note", "silence", f"for the {count}. time", dim=True)
             case cmd.BackchannelHeard(text=text):
                 self._line(at, "caller", "caller", f"{text}  (attention, no turn)", dim=True)
             case cmd.ReplyEnded(reply=reply, heard=heard, interrupted=cut):

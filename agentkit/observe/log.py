@@ -17,6 +17,7 @@ import structlog
 
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
+from agentkit.core.words import hide_keys
 from agentkit.errors import ConfigError
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -159,12 +160,19 @@ class CallLogger:
             case cmd.Commit(reply=reply):
                 ahead = round(self._now - self._drafts.pop(reply, self._now), 4)
                 self._log.info("draft committed", reply=reply, ahead=ahead, **self._at())
-            case cmd.TurnCommitted(turn=turn, text=text):
-                self._log.info("turn committed", turn=turn, **self._at(), **self._said(text))
+            case cmd.TurnCommitted(turn=turn, text=text, keys=keys):
+                said = self._said(hide_keys(text, keys))
+                self._log.info("turn committed", turn=turn, **self._at(), **said)
             case cmd.TurnClosed(turn=turn, outcome=outcome, times=times):
                 self._log.info("turn closed", turn=turn, outcome=outcome, **self._times(times))
             case cmd.BackchannelHeard(turn=turn, text=text):
                 self._log.debug("backchannel", turn=turn, **self._at(), **self._said(text))
+            case cmd.EchoHeard(turn=turn, text=text):
+                self._log.debug("echo", turn=turn, **self._at(), **self._said(text))
+            case cmd.DigitsCollected(turn=turn, digits=digits):
+                self._log.info("keys pressed", turn=turn, count=len(digits), **self._at())
+            case cmd.SilenceNoticed(count=count):
+                self._log.info("silence", count=count, **self._at())
             case cmd.ReplyEnded(reply=reply, turn=turn, heard=heard, interrupted=cut):
                 said = self._said(heard)
                 self._log.info(

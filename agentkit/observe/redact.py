@@ -19,7 +19,19 @@ from agentkit.core.words import normal_words
 from agentkit.observe.record import Record
 
 _NAMES = frozenset(
-    {"id", "call_id", "name", "code", "reason", "kind", "trigger", "timer", "message", "languages"}
+    {
+        "id",
+        "call_id",
+        "name",
+        "code",
+        "reason",
+        "kind",
+        "trigger",
+        "timer",
+        "message",
+        "languages",
+        "filler",
+    }
 )
 """Fields with names of things, or texts of agentkit's own. All other text is what people said, so a
 field that is new is redacted unless it is listed here."""
@@ -46,24 +58,19 @@ class Redactor:
     """Puts a token in place of each word of one record.
 
     The same word always has the same token, and different words have different ones; case, length,
-    digits, spaces and punctuation stay, for they decide where a reply is cut into pieces. Words
-    that the machine knows stay themselves: those of the policy's backchannel lists, and
-    abbreviations such as "Dr.". The tokens are drawn at random and the key is not kept.
+    digits, spaces and punctuation stay, for they decide where a reply is cut into pieces. Keys that
+    were pressed are noughts. What the machine knows stays as it is: the words of the policy's
+    lists, abbreviations such as "Dr.", and the agent's fixed lines. The tokens are drawn at random
+    and the key is not kept.
 
     It hides what was said from a reader. It is no encryption: lengths and repetitions remain.
     """
 
     def __init__(self, policy: Policy) -> None:
-        lists = policy.interruption.backchannels.values()
-        self._kept = {"i"} | {
-            part
-            for known in lists
-            for phrase in known
-            for part, is_word in _parts(phrase)
-            if is_word
-        }
+        self._kept = {"i"}
+        self._keep(policy)
         self._tokens: dict[str, str] = {}
-        self._used: set[str] = set(self._kept)
+        self._used: set[str] = set()
         self._written: dict[int, str] = {}
         self._redacted: dict[int, str] = {}
         self._given: dict[int, int] = {}
@@ -73,9 +80,14 @@ class Redactor:
     ) -> Iterator[tuple[float, ev.Event, Sequence[cmd.Command]]]:
         """The entries of a record, redacted."""
         known = list(entries)
-        for _, event, _ in known:
+        for _, event, commands in known:
             if isinstance(event, ev.ReplyText):
                 self._written[event.reply] = self._written.get(event.reply, "") + event.text
+            elif isinstance(event, ev.PolicyChanged):
+                self._keep(event.policy)
+            for command in commands:
+                if isinstance(command, cmd.DigitsCollected):
+                    self._hide_keys(command.digits)
         self._redacted = {reply: self.text(text) for reply, text in self._written.items()}
         at: dict[int, int] = {}
         for now, event, commands in known:
@@ -84,9 +96,25 @@ class Redactor:
                 begin = at.get(event.reply, 0)
                 at[event.reply] = begin + len(event.text)
                 hidden = replace(event, text=self._slice(event.reply, begin, at[event.reply]))
+            elif isinstance(event, ev.KeyPressed):
+                hidden = ev.KeyPressed(_hidden_keys(event.key))
+            elif isinstance(event, ev.PolicyChanged | ev.DigitsExpected):
+                hidden = event
             else:
                 hidden = self.value(event)
             yield now, hidden, tuple(self._command(command) for command in commands)
+
+    def _keep(self, policy: Policy) -> None:
+        """The words of these lists stay themselves."""
+        lists = (policy.interruption.backchannels, policy.speculation.courtesy)
+        self._kept |= {
+            part
+            for known in lists
+            for phrases in known.values()
+            for phrase in phrases
+            for part, is_word in _parts(phrase)
+            if is_word
+        }
 
     def text(self, text: str) -> str:
         """A text with its words replaced."""
@@ -113,6 +141,8 @@ class Redactor:
 
     def _command(self, command: cmd.Command) -> cmd.Command:
         """What the machine took out of a reply's text is taken out of its redacted text."""
+        if isinstance(command, cmd.StartReply):
+            return command
         if isinstance(command, cmd.Speak):
             begin = self._given.get(command.reply, 0)
             end = begin + len(command.text)
@@ -125,6 +155,12 @@ class Redactor:
             return replace(command, heard=self._slice(command.reply, 0, len(command.heard)))
         redacted: cmd.Command = self.value(command)
         return redacted
+
+    def _hide_keys(self, keys: str) -> None:
+        """Keys come one by one and stand together later: all of them are the same token."""
+        for part, is_word in _parts(keys):
+            if is_word:
+                self._tokens["".join(normal_words(part))] = _hidden_keys(part)
 
     def _slice(self, reply: int, begin: int, end: int) -> str:
         whole, hidden = self._written[reply], self._redacted[reply]
@@ -166,11 +202,19 @@ class Redactor:
                 secrets.choice(string.digits if letter.isdigit() else string.ascii_lowercase)
                 for letter in pattern
             )
-            if token != key and token not in self._used and not self._is_abbreviation(token):
+            if token != key and self._is_free(token):
                 return token
             if attempt % 500 == 0:
                 pattern += key[-1]
         raise AssertionError("there are more words than tokens")
+
+    def _is_free(self, token: str) -> bool:
+        taken = token in self._used or token in self._kept
+        return not taken and not self._is_abbreviation(token)
+
+
+def _hidden_keys(keys: str) -> str:
+    return "".join("0" if key.isalnum() else key for key in keys)
 
 
 def _spaced(text: str) -> Iterator[tuple[str, bool]]:

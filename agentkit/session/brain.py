@@ -21,7 +21,6 @@ async def generate(
     messages: Sequence[Message],
     looked_up: Sequence[Message] = (),
     tools: Sequence[ToolSpec] = (),
-    draft: bool = False,
 ) -> AsyncGenerator[str, None]:
     """Yield the model's text as it comes, through as many tool steps as it takes.
 
@@ -32,7 +31,6 @@ async def generate(
         messages: the conversation, oldest first.
         looked_up: what `Agent.prepare` found; placed before the caller's last words.
         tools: what the model may call.
-        draft: the reply may yet be thrown away.
 
     Raises:
         LLMError: the model failed. Closing the generator closes the request on the wire.
@@ -45,7 +43,7 @@ async def generate(
         said: list[str] = []
         calls: list[ToolCall] = []
         offered = tuple(tools) if step < MAX_STEPS - 1 else ()
-        request = LLMRequest(instructions, tuple(told), offered, draft=draft)
+        request = LLMRequest(instructions, tuple(told), offered, draft=run.draft)
         async with aclosing(llm.stream(request)) as stream:
             async for event in stream:
                 if isinstance(event, TextDelta):
@@ -57,10 +55,9 @@ async def generate(
                 elif isinstance(event, Finish):
                     run.spend(event.usage)
                 else:
-                    calls.append(event)
+                    calls.append(run.name_once(event))
         if not calls:
             return
         results = await run.run_tools(calls)
         told += [AssistantMessage("".join(said), tool_calls=tuple(calls)), *results]
         before = "".join(said)
-        draft = False

@@ -39,19 +39,29 @@ class Turn:
         text: what the caller said, as the source wrote it.
         words: the same word by word, where the source gave words.
         languages: what was heard, most likely first; may be empty.
+        digits: the keys that were pressed, for a turn that was not spoken (rule T25); else "".
         scratch: a place for the agent's own notes; dropped with the draft (rule T24).
     """
 
     def __init__(
-        self, id: int, text: str, words: tuple[Word, ...] = (), languages: tuple[str, ...] = ()
+        self,
+        id: int,
+        text: str,
+        words: tuple[Word, ...] = (),
+        languages: tuple[str, ...] = (),
+        digits: str = "",
+        acted: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.id = id
         self.text = text
         self.words = words
         self.languages = languages
+        self.digits = digits
         self.scratch = SimpleNamespace()
         self._committed = asyncio.Event()
         self._settled = asyncio.Event()
+        self._closed = False
+        self._acted = acted
 
     @property
     def is_draft(self) -> bool:
@@ -66,8 +76,13 @@ class Turn:
         await self._committed.wait()
 
     async def settled(self) -> None:
-        """Wait until the turn can no longer be taken back (rule T11): effects may happen now."""
+        """Wait until the turn has settled: effects may happen now.
+
+        From the moment that this returns on, the turn can no longer be taken back (rule T11). In a
+        reply that is given up before, this never returns: its task is cancelled here.
+        """
         await self._settled.wait()
+        self._acted(self.id)
 
     def __repr__(self) -> str:
         state = "settled" if self._settled.is_set() else "draft" if self.is_draft else "committed"

@@ -1,17 +1,43 @@
-"""Speech that is made before it is needed, since the voice may be down when it is."""
+"""What is there before it is needed: a call's backends, and speech for when the voice is down."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from agentkit.llm.base import LLM
 from agentkit.tts.base import TTS, SpeechAudio
+from agentkit.turns import TurnSource
 
 if TYPE_CHECKING:
+    from agentkit.agent import Agent
     from agentkit.audio.formats import AudioFormat
 
 log = structlog.get_logger(__name__)
+
+
+async def open_named(
+    stack: AsyncExitStack, agent: type[Agent], *, flux: Any, llm: Any, tts: Any
+) -> tuple[TurnSource, LLM, TTS]:
+    """The source of turns, the model and the voice: objects as they are, the others opened.
+
+    Raises:
+        ConfigError: a key is missing, or a setting cannot be right.
+        PluginError: a backend could not be had.
+    """
+    if isinstance(flux, TurnSource) and isinstance(llm, LLM) and isinstance(tts, TTS):
+        return flux, llm, tts
+    from agentkit.backends import open_backends
+    from agentkit.config import Settings
+
+    flags = {"flux": flux, "llm": llm, "tts": tts}
+    settings = Settings.load(flags=flags, env=os.environ, folder=Path.cwd(), agent=agent)
+    backends = await stack.enter_async_context(open_backends(settings, agent))
+    return backends.source(), backends.llm, backends.tts
 
 
 async def voice_ahead(tts: TTS, text: str, output: AudioFormat, into: dict[str, bytes]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agentkit.core.commands import StartReply
 from agentkit.core.events import (
@@ -22,10 +22,10 @@ from agentkit.errors import AgentkitError, BackendError
 from agentkit.llm.base import Usage
 from agentkit.session.audio import ReplyAudio
 from agentkit.session.handles import Turn
-from agentkit.tools import Tool
 from agentkit.tts.base import TTS, SpeechAudio, SpeechStream
 
 if TYPE_CHECKING:
+    from agentkit.agent import Agent
     from agentkit.audio.formats import AudioFormat
     from agentkit.audio.resample import Converter
 
@@ -36,6 +36,7 @@ current_run: ContextVar[ReplyRun | None] = ContextVar("agentkit_reply", default=
 class Surroundings(Protocol):
     """What a reply needs of its session."""
 
+    agent: Agent
     tts: TTS
     output: AudioFormat
     prepared: dict[str, bytes]
@@ -46,11 +47,8 @@ class Surroundings(Protocol):
     def made_audio(self, run: ReplyRun) -> None:
         """More of the reply can be played."""
 
-    def spoken(self, text: str) -> str:
+    def spoken(self, text: str, agent: Agent) -> str:
         """The text as the voice shall read it."""
-
-    def tool(self, name: str) -> Tool[Any] | None:
-        """The agent's tool of that name, if there is one."""
 
     def failed_in_user_code(self, error: Exception) -> None:
         """The user's own code raised."""
@@ -76,17 +74,23 @@ class ReplyRun:
         self.id = command.reply
         self.kind = command.kind
         self.request = command.request
+        self.line = command.text
+        self.draft = command.draft
+        self.agent = around.agent
         self.turn = turn
         self.audio = ReplyAudio(command.reply, around.output)
         self.closed = False
         self.usage = Usage()
         self._around = around
+        self._tts = around.tts
         self._texts = texts
         self._writer: asyncio.Task[None] | None = None
         self._voice: asyncio.Task[None] | None = None
         self._stream: SpeechStream | None = None
         self._whole = 0
         self._results: dict[str, asyncio.Future[str]] = {}
+        self._called: set[str] = set()
+        self._lookups: list[asyncio.Task[None]] = []
         if not command.draft:
             self.commit()
 
@@ -102,6 +106,7 @@ class ReplyRun:
 
     def commit(self) -> None:
         """It is the reply now."""
+        self.draft = False
         if self.turn is not None:
             self.turn._committed.set()
 
@@ -118,6 +123,15 @@ class ReplyRun:
         for task in (self._writer, self._voice):
             if task is not None and not task.done():
                 task.cancel()
+
+    def look_up(self, task: asyncio.Task[None]) -> None:
+        """A tool that only reads is running for this reply."""
+        self._lookups.append(task)
+
+    def drop_lookups(self) -> None:
+        """Nobody will want what such tools find."""
+        for task in self._lookups:
+            task.cancel()
 
     def spend(self, usage: Usage) -> None:
         """A request to the model has cost this much."""
@@ -147,7 +161,8 @@ class ReplyRun:
             self._around.failed_in_user_code(error)
             post(ReplyFailed(self.id, "llm", error.code, False))
         except Exception as error:
-            self._around.failed_in_user_code(error)
+            if not self.draft:  # a draft fails in silence: its turn's reply is begun afresh (T7)
+                self._around.failed_in_user_code(error)
             post(ReplyFailed(self.id, "llm", type(error).__name__, False))
         else:
             post(ReplyDone(self.id))
@@ -155,17 +170,31 @@ class ReplyRun:
     async def run_tools(self, calls: Sequence[ToolCall]) -> list[ToolMessage]:
         """Ask for tools and wait for their results, in the order of the calls.
 
-        In a draft this waits for the commit; tools with effects wait until the turn has settled.
-        Cancelling stops the waiting; tools that have begun run on.
+        Tools that only read run at once, also in a draft; those with effects wait until the turn
+        has settled (rule T6). Cancelling stops the waiting; tools with effects that have begun run
+        on.
         """
         loop = asyncio.get_running_loop()
         waiting = {call.id: loop.create_future() for call in calls}
         self._results.update(waiting)
-        tools = {call.id: self._around.tool(call.name) for call in calls}
+        tools = {call.id: self.agent.tools.get(call.name) for call in calls}
         effects = frozenset(key for key, tool in tools.items() if tool and not tool.read_only)
         at_once = frozenset(key for key, tool in tools.items() if tool and tool.settle == 0)
-        self._around.post(ToolRequested(self.id, tuple(calls), effects, effects & at_once))
+        filler = next((tool.filler for tool in tools.values() if tool and tool.filler), "")
+        self._around.post(ToolRequested(self.id, tuple(calls), effects, effects & at_once, filler))
         return [ToolMessage(call.id, call.name, await waiting[call.id]) for call in calls]
+
+    def name_once(self, call: ToolCall) -> ToolCall:
+        """The call, under an id that no other of this reply has.
+
+        Some servers count from 0 again in each request.
+        """
+        name, count = call.id, 1
+        while name in self._called:
+            count += 1
+            name = f"{call.id}-{count}"
+        self._called.add(name)
+        return call if name == call.id else ToolCall(name, call.name, call.arguments)
 
     def tool_returned(self, call_id: str, text: str) -> None:
         """A tool that this reply waits for has come back."""
@@ -177,14 +206,14 @@ class ReplyRun:
 
     def speak(self, piece: int, text: str) -> None:
         """Give the voice a piece of text."""
-        spoken = self._around.spoken(text).strip()
+        spoken = self._around.spoken(text, self.agent).strip()
         ready = self._around.prepared.get(spoken) if self.kind == "apology" else None
         if ready is not None and self._stream is None:
             self._made(piece, ready, end=True)
             return
         try:
             if self._stream is None:
-                self._stream = self._around.tts.open()
+                self._stream = self._tts.open()
                 self._voice = self._tasks.create_task(
                     self._listen(self._stream, piece), name=f"reply {self.id}: voice"
                 )
@@ -238,7 +267,7 @@ class ReplyRun:
             self._around.made_audio(self)
 
     def _converter(self) -> Converter | None:
-        voice, far = self._around.tts.format, self._around.output
+        voice, far = self._tts.format, self._around.output
         if voice == far:
             return None
         from agentkit.audio.resample import Converter

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,19 +21,19 @@ from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.core.history import ToolCall
 from agentkit.core.machine import TurnMachine
+from agentkit.core.policy import KEYS
 from agentkit.errors import TransportError, UsageError
-from agentkit.session.brain import generate
 from agentkit.session.handles import CallInfo, Turn
 from agentkit.session.player import Player
-from agentkit.session.prepare import voice_ahead
+from agentkit.session.prepare import open_named, voice_ahead
 from agentkit.session.runs import ReplyRun, current_run
+from agentkit.session.seams import Seams
 from agentkit.session.summary import CallRecord, Summary
-from agentkit.session.verbs import Verbs
-from agentkit.tools import Tool, ToolResult
+from agentkit.session.verbs import BUSY_AGENT
+from agentkit.tools import ToolResult
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
-    from agentkit.audio.formats import AudioFormat
     from agentkit.llm.base import LLM
     from agentkit.transports.base import Transport
     from agentkit.tts.base import TTS
@@ -47,18 +48,24 @@ HOOK_GRACE = 5.0
 """Seconds that hooks have left when the call is over."""
 
 
-class Session(Verbs):
+class Session(Seams):
     """One conversation.
 
-    ``async with Session(agent, transport, source=..., llm=..., tts=...) as session`` opens what it
+    ``async with Session(agent, transport, flux=..., llm=..., tts=...) as session`` opens what it
     needs, ``await session.run()`` holds the conversation until the call is over.
+
+    What is given as an object is shared with whoever gave it, and stays open. What is given by its
+    name, or left to the settings (arguments, environment, ``.env``, ``agentkit.toml``, the agent's
+    attributes), is opened for this call and closed with it; a server that answers many calls opens
+    it once with `agentkit.backends.open_backends`.
 
     Args:
         agent: one instance for this call.
         transport: the caller.
-        source: listens to the caller.
-        llm: the language model; shared between calls.
-        tts: the voice; shared between calls.
+        flux: listens to the caller: a `TurnSource` of this call's own, or ``deepgram``, ``local``
+            or a ``ws://`` URL.
+        llm: the language model: an `LLM` or a name, ``backend/model``.
+        tts: the voice: a `TTS` or a name, ``backend/model:voice``.
         observers: told of everything that happens; must not block. One that raises is dropped.
         call: who calls whom.
     """
@@ -68,23 +75,21 @@ class Session(Verbs):
         agent: Agent,
         transport: Transport,
         *,
-        source: TurnSource,
-        llm: LLM,
-        tts: TTS,
+        flux: TurnSource | str | None = None,
+        llm: LLM | str | None = None,
+        tts: TTS | str | None = None,
         observers: Sequence[Observer] = (),
         call: CallInfo | None = None,
     ) -> None:
         super().__init__()
         self.agent = agent
         self.transport = transport
-        self.llm = llm
-        self.tts = tts
         self.call = call or CallInfo(id="local")
         self.policy = agent.policy()
         self.machine = TurnMachine(self.policy)
         self.prepared: dict[str, bytes] = {}
-        self.output: AudioFormat = tts.format
-        self._source = source
+        self._given = {"flux": flux, "llm": llm, "tts": tts}
+        self._opened = AsyncExitStack()
         self._observers = list(observers)
         self._summary = Summary()
         self._inbox: deque[ev.Event] = deque()
@@ -92,6 +97,7 @@ class Session(Verbs):
         self._crash: BaseException | None = None
         self._runs: dict[int, ReplyRun] = {}
         self._turns: dict[int, Turn] = {}
+        self._digits: dict[int, str] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._hooks: set[asyncio.Task[None]] = set()
         self._context = copy_context()
@@ -116,6 +122,9 @@ class Session(Verbs):
             cmd.ReplyEnded: self._reply_ended,
             cmd.ErrorRaised: lambda c: self._hook(self.agent.on_error(c), "on_error"),
             cmd.BackchannelHeard: _told_to_observers,
+            cmd.EchoHeard: _told_to_observers,
+            cmd.DigitsCollected: self._digits_collected,
+            cmd.SilenceNoticed: lambda c: self._hook(self.agent.on_silence(c.count), "on_silence"),
             cmd.Oddity: self._oddity,
         }
 
@@ -124,19 +133,24 @@ class Session(Verbs):
     async def __aenter__(self) -> Self:
         """Take the agent, and warm up the model and the voice."""
         if self.agent._session is not None:
-            raise UsageError("this agent instance is in a call already: make one for each call")
+            raise UsageError(BUSY_AGENT)
         self._loop = asyncio.get_running_loop()
-        self.agent._session = self
+        self._source, self.llm, self.tts = await open_named(
+            self._opened, type(self.agent), **self._given
+        )
+        self._take(self.agent)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.llm.warm(), name="warm the model")
             tasks.create_task(self.tts.warm(), name="warm the voice")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Let go of the agent, the source and the transport."""
-        self.agent._session = None
-        await self._source.aclose()
-        await self.transport.aclose()
+        """Let go of the agents, the source and the transport; close what was opened here."""
+        for agent in self._agents:
+            agent._session = None
+        async with self._opened:
+            await self._source.aclose()
+            await self.transport.aclose()
 
     async def run(self) -> CallRecord:
         """Hold the conversation; return what became of it.
@@ -196,10 +210,14 @@ class Session(Verbs):
         self.post(ev.CallStarted())
         if self.agent.greeting:
             self.say(self.agent.greeting)
-        apology = self.spoken(self.agent.apology or "").strip()
+        self._voice_apology()
+        self._hook(self.agent.on_start(), "on_start")
+
+    def _voice_apology(self) -> None:
+        """The voice may be down when it is needed (rule T14)."""
+        apology = self.spoken(self.agent.apology or "", self.agent).strip()
         voicing = voice_ahead(self.tts, apology, self.output, self.prepared)
         self._tasks.create_task(voicing, name="voice the apology")
-        self._hook(self.agent.on_start(), "on_start")
 
     async def _listen(self) -> None:
         await self._source.run(self.transport.input, self.post, self._loop.time)
@@ -225,7 +243,10 @@ class Session(Verbs):
         self._handling = True
         try:
             while self._inbox:
-                self._handle(self._inbox.popleft())
+                event = self._inbox.popleft()
+                if self.policy.interruption.judged and isinstance(event, ev.TurnEvent):
+                    self._judge(event)
+                self._handle(event)
         except Exception as error:
             self._crash = error
             if not self._crashed.done():
@@ -246,6 +267,19 @@ class Session(Verbs):
                 log.exception("an observer raised and is dropped", observer=repr(observer))
                 self._observers.remove(observer)
 
+    def _judge(self, event: ev.TurnEvent) -> None:
+        """Ask the agent what the caller's words mean; the answer is an event before theirs."""
+        sentence = self.machine.sentence()
+        if sentence is None or not event.text.strip():
+            return
+        try:
+            verdict = self.agent.takes_floor(event.text, sentence)
+        except Exception as error:
+            self.failed_in_user_code(error)
+            return
+        if verdict is not None:
+            self._handle(ev.FloorJudged(event.text, verdict))
+
     def _start_reply(self, command: cmd.StartReply) -> None:
         turn = None
         if command.turn is not None and command.kind == "answer":
@@ -262,14 +296,22 @@ class Session(Verbs):
         if not command.draft and command.turn in self._turns:
             return self._turns[command.turn]
         heard = self.machine.caller.turn
-        words, languages = (heard.word_list, heard.languages) if heard else ((), ())
-        return Turn(command.turn, self.machine.words_of(command.reply), words, languages)
+        text = self.machine.words_of(command.reply)
+        if command.turn in self._digits or heard is None or heard.id != command.turn:
+            digits = self._digits.pop(command.turn, "")
+            return Turn(command.turn, text, digits=digits, acted=self._acted)
+        return Turn(command.turn, text, heard.word_list, heard.languages, acted=self._acted)
+
+    def _acted(self, turn: int) -> None:
+        self.post(ev.ActedUpon(turn))
 
     def _texts(self, run: ReplyRun) -> AsyncIterator[str]:
         if run.kind == "answer" and run.turn is not None:
-            return self.agent.reply(run.turn)
+            return run.agent.reply(run.turn)
         if run.kind == "apology":
-            return _one(self.agent.apology or "")
+            return _one(run.agent.apology or "")
+        if run.kind in ("filler", "line"):
+            return _one(run.line)
         if run.request in self._asked:
             return self.generate(None, instructions=self._asked[run.request])
         return self._says[run.request].tell() if run.request in self._says else _one("")
@@ -282,6 +324,8 @@ class Session(Verbs):
 
     def _discard(self, command: cmd.Discard) -> None:
         run = self._runs.pop(command.reply)
+        if run.draft or self.machine.ended:
+            run.drop_lookups()
         if run.writing and not self.machine.ended:
             self._tasks.create_task(self.llm.warm(), name="warm the model")
         run.close()
@@ -309,13 +353,24 @@ class Session(Verbs):
             turn.text = command.text
 
     def _turn_settled(self, command: cmd.TurnSettled) -> None:
-        if turn := self._turns.pop(command.turn, None):
+        if turn := self._turns.get(command.turn):
             turn._settled.set()
+            if self.agent._acts_on_turns:
+                self._acted(turn.id)
             self._hook(self.agent.on_turn(turn), "on_turn")
+            self._let_go(turn)
+
+    def _let_go(self, turn: Turn) -> None:
+        """A turn is kept for further attempts at its reply, and until it has settled."""
+        if turn._closed and turn._settled.is_set():
+            self._turns.pop(turn.id, None)
 
     def _turn_closed(self, command: cmd.TurnClosed) -> None:
-        if command.outcome == "merged":
-            self._turns.pop(command.turn, None)
+        if turn := self._turns.get(command.turn):
+            turn._closed = True
+            if command.outcome == "merged" and not turn._settled.is_set():
+                del self._turns[command.turn]  # its words are answered with the next turn's
+            self._let_go(turn)
         times, reaction = command.times, None
         if times.ended is not None and times.first_sound_sent is not None:
             reaction = round(times.first_sound_sent - times.ended, 3)
@@ -346,29 +401,33 @@ class Session(Verbs):
     # ----------------------------------------------------------------------------------- tools
 
     def _run_tool(self, command: cmd.RunTool) -> None:
-        run = self._runs.get(command.reply)
-        self._effects.create_task(self._tool(run, command), name=f"tool {command.call.name}")
+        run = self._runs[command.reply]
+        task = self._effects.create_task(
+            self._tool(run, command.call), name=f"tool {command.call.name}"
+        )
+        tool = run.agent.tools.get(command.call.name)
+        if tool is None or tool.read_only:
+            run.look_up(task)
 
-    async def _tool(self, run: ReplyRun | None, command: cmd.RunTool) -> None:
-        """Run a tool to its end or its timeout, whatever becomes of the reply (rule T19)."""
+    async def _tool(self, run: ReplyRun, call: ToolCall) -> None:
+        """Run a tool to its end or its timeout.
+
+        One with effects runs on whatever becomes of the reply (rule T19); one that only reads is
+        cancelled with a draft, or with the call.
+        """
         current_run.set(run)
-        result = await self._call_tool(command.call)
+        result = await self._call_tool(run.agent, call)
         if result.error is not None:
             self._hook_error(result.error)
-        self.post(ev.ToolReturned(command.reply, command.call.id, result.text))
-        if run is not None:
-            run.tool_returned(command.call.id, result.text)
+        self.post(ev.ToolReturned(run.id, call.id, result.text))
+        run.tool_returned(call.id, result.text)
 
-    async def _call_tool(self, call: ToolCall) -> ToolResult:
-        tool = self.agent.tools.get(call.name)
+    async def _call_tool(self, agent: Agent, call: ToolCall) -> ToolResult:
+        tool = agent.tools.get(call.name)
         if tool is None:
-            known = ", ".join(self.agent.tools) or "none"
+            known = ", ".join(agent.tools) or "none"
             return ToolResult(f"There is no tool called {call.name}. Known tools: {known}.")
-        return await tool.run(self.agent, call)
-
-    def tool(self, name: str) -> Tool[Any] | None:
-        """The agent's tool of that name, if there is one."""
-        return self.agent.tools.get(name)
+        return await tool.run(agent, call)
 
     # ----------------------------------------------------------------- what replies ask of it
 
@@ -377,10 +436,10 @@ class Session(Verbs):
         if run.id in self._runs:
             self._player.pump()
 
-    def spoken(self, text: str) -> str:
+    def spoken(self, text: str, agent: Agent) -> str:
         """The text as the voice shall read it; as it is, if the agent's rewriting fails."""
         try:
-            return self.agent.spoken(text)
+            return agent.spoken(text)
         except Exception as error:
             self.failed_in_user_code(error)
             return text
@@ -422,44 +481,15 @@ class Session(Verbs):
         self._player.marked(name)
 
     def dtmf(self, digit: str) -> None:
-        """The caller pressed a key."""
-        self._hook(self.agent.on_dtmf(digit), "on_dtmf")
+        """The caller pressed a key; what is none is passed over, with a word in the log."""
+        if len(digit) == 1 and digit in KEYS:
+            self.post(ev.KeyPressed(digit))
+        else:
+            log.warning("the transport reported a key that is none", call=self.call.id)
 
-    # ------------------------------------------------------------------------ the default brain
-
-    async def generate(
-        self, turn: Turn | None, *, instructions: str = ""
-    ) -> AsyncGenerator[str, None]:
-        """Yield the language model's answer, tools included: what `Agent.reply` does by default.
-
-        Args:
-            turn: the turn to answer; None to speak from the history alone.
-            instructions: added to the agent's own.
-
-        Raises:
-            UsageError: outside a reply.
-            LLMError: the model failed.
-        """
-        run = current_run.get()
-        if run is None:
-            raise UsageError("session.generate() works inside Agent.reply() only")
-        messages = self.machine.prompt(run.id)
-        looked_up = await self.agent.prepare(turn) if turn is not None else ()
-        parts = [part for part in (self.agent.instructions, instructions) if part]
-        texts = generate(
-            run,
-            self.llm,
-            instructions="\n\n".join(parts),
-            messages=messages,
-            looked_up=looked_up,
-            tools=[tool.spec for tool in self.agent.tools.values()],
-            draft=turn is not None and turn.is_draft,
-        )
-        try:
-            async for text in texts:
-                yield text
-        finally:
-            await texts.aclose()
+    def _digits_collected(self, command: cmd.DigitsCollected) -> None:
+        self._digits[command.turn] = command.digits
+        self._hook(self.agent.on_dtmf(command.digits), "on_dtmf")
 
 
 def _told_to_observers(_command: object) -> None:

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+)
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
 
 from agentkit.core import events as ev
 from agentkit.core.history import Message
+from agentkit.core.policy import Digits
 from agentkit.errors import DraftFenceError, SelfWaitError, UsageError
 from agentkit.session.handles import SpeechHandle
 from agentkit.session.runs import current_run
 
 if TYPE_CHECKING:
+    from agentkit.agent import Agent
     from agentkit.core.machine import TurnMachine
+    from agentkit.core.policy import Policy
+    from agentkit.llm.base import LLM
+    from agentkit.session.session import Session
     from agentkit.transports.base import Transport
+    from agentkit.tts.base import TTS
     from agentkit.turns import TurnSource
+
+log = structlog.get_logger(__name__)
+
+BUSY_AGENT = "this agent instance is in a call already: make one for each call"
 
 
 class Told:
@@ -42,7 +62,11 @@ class Told:
 class Verbs(ABC):
     """The verbs of a `agentkit.session.Session`."""
 
+    agent: Agent
     machine: TurnMachine
+    policy: Policy
+    llm: LLM
+    tts: TTS
     transport: Transport
     _source: TurnSource
 
@@ -53,10 +77,21 @@ class Verbs(ABC):
         self._handles: dict[int, SpeechHandle] = {}
         self._next_request = 0
         self._muted = False
+        self._agents: list[Agent] = []
+        self._expected: list[Digits] = []
+        self._tunings: list[Mapping[str, Any]] = []
+        self._usual: dict[str, Any] = {}
+        self._told_untunable = False
 
     @abstractmethod
     def post(self, event: ev.Event) -> None:
         """Take what happened."""
+
+    @abstractmethod
+    def _hook(self, hook: Coroutine[Any, Any, None], name: str) -> None: ...
+
+    @abstractmethod
+    def _voice_apology(self) -> None: ...
 
     def say(self, text: str | AsyncIterator[str], *, interruptible: bool = True) -> SpeechHandle:
         """Say something after what is being said now.
@@ -102,9 +137,120 @@ class Verbs(ABC):
         self._source.end_turn()
 
     def mute(self, muted: bool = True) -> None:
-        """Hear silence in place of the caller, until unmuted. Raises DraftFenceError in a draft."""
+        """Hear silence in place of the caller, until unmuted. Raises DraftFenceError in a draft.
+
+        A turn that is open then ends as if the caller had stopped speaking.
+        """
         self._fence("mute")
-        self._muted = muted
+        if muted != self._muted:
+            self._muted = muted
+            self.post(ev.Muted(muted))
+
+    @asynccontextmanager
+    async def listening(
+        self, *, digits: int | Digits | None = None, **changes: Any
+    ) -> AsyncIterator[None]:
+        """Listen in another way inside the block: for digits, spelling, an address.
+
+            async with self.session.listening(eot_threshold=0.9, eot_timeout_ms=8000, digits=8):
+                await self.session.say("What is your customer number?")
+
+        What the block changes is put back at its end, and blocks may overlap. A source that takes
+        no changes during a call goes on as it is, with a word in the log.
+
+        Args:
+            digits: how many keys make a message, or the `Digits` rules for them.
+            changes: options of the source of turns; for Flux those of ``Configure``:
+                ``eot_threshold``, ``eager_eot_threshold``, ``eot_timeout_ms``, ``keyterms`` (all
+                of them: they replace the others), ``language_hints``.
+
+        Raises:
+            FluxOptionError: an option is unknown or out of range.
+            DraftFenceError: inside a draft.
+        """
+        self._fence("listening")
+        rules = Digits(length=digits) if isinstance(digits, int) else digits
+        with ExitStack() as stack:
+            if rules is not None:
+                stack.enter_context(self._expecting(rules))
+            if changes:
+                stack.enter_context(self._tuned(changes))
+            yield
+
+    @contextmanager
+    def _expecting(self, rules: Digits) -> Iterator[None]:
+        self._expected.append(rules)
+        self.post(ev.DigitsExpected(rules))
+        try:
+            yield
+        finally:
+            self._expected = [other for other in self._expected if other is not rules]
+            self.post(ev.DigitsExpected(self._expected[-1] if self._expected else None))
+
+    @contextmanager
+    def _tuned(self, changes: Mapping[str, Any]) -> Iterator[None]:
+        if not self._source.can_configure:
+            if not self._told_untunable:
+                self._told_untunable = True
+                log.warning("this source of turns takes no changes during a call")
+            yield
+            return
+        now = self._source.options_now(changes)
+        self._source.configure(changes)
+        for name in changes:
+            self._usual.setdefault(name, now[name])
+        self._tunings.append(changes)
+        try:
+            yield
+        finally:
+            self._tunings = [other for other in self._tunings if other is not changes]
+            if self._running:
+                self._source.configure({name: self._tuning(name) for name in changes})
+
+    def _tuning(self, name: str) -> Any:
+        """The value that the innermost block left asks for, else the usual one."""
+        for changes in reversed(self._tunings):
+            if name in changes:
+                return changes[name]
+        return self._usual.pop(name)
+
+    def hand_over(
+        self, agent: Agent, *, llm: LLM | None = None, tts: TTS | None = None
+    ) -> SpeechHandle | None:
+        """Let another agent go on with the conversation, which it knows from the history.
+
+        From the next turn on its instructions, tools and settings hold; what is being said, and
+        tools that are running, stay the old agent's. The old agent's ``on_end`` and the new one's
+        ``on_start`` are called, and the new one's greeting is said after what is being said now.
+
+        Args:
+            agent: an instance that is in no call.
+            llm: its model, opened; None: as before.
+            tts: its voice, opened, with the same format; None: as before.
+
+        Returns:
+            A handle for its greeting; None if it has none.
+
+        Raises:
+            DraftFenceError: inside a draft.
+            UsageError: the agent is in a call already.
+        """
+        self._fence("hand_over")
+        if agent._session is not None:
+            raise UsageError(BUSY_AGENT)
+        before, self.agent = self.agent, agent
+        self._take(agent)
+        self.llm, self.tts = llm or self.llm, tts or self.tts
+        self.policy = agent.policy()
+        self.post(ev.PolicyChanged(self.policy))
+        self._voice_apology()
+        self._hook(before.on_end("handed over"), "on_end")
+        self._hook(agent.on_start(), "on_start")
+        return self.say(agent.greeting) if agent.greeting else None
+
+    def _take(self, agent: Agent) -> None:
+        agent._session = cast("Session", self)
+        self._agents.append(agent)
 
     def touch(self) -> None:
         """What replies are made from has changed: drafts made before do not fit any more."""

@@ -23,7 +23,15 @@ import math
 import re
 from array import array
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -174,6 +182,13 @@ class ScriptedSource(TurnSource):
     def feed(self, data: bytes) -> None:
         """Take note of the caller's audio."""
         self.fed.append((_now(), data))
+
+    def options_now(self, names: Iterable[str]) -> dict[str, Any]:
+        """What `configure` was told last; None for what it was not told."""
+        told: dict[str, Any] = {}
+        for changes in self.configured:
+            told.update(changes)
+        return {name: told.get(name) for name in names}
 
     def configure(self, changes: Mapping[str, Any]) -> None:
         """Take note of the changes."""

@@ -128,7 +128,7 @@ async def call(scenario: Reaction | Resumed | BargeIn, turns: int) -> None:
         source = FluxSource(url=flux.url)
         llm = OpenAILLM("scripted", api_key="none", base_url=server.base_url)
         tts = OpenAITTS("scripted", "tone", api_key="none", base_url=server.base_url)
-        session = Session(Agent(), line, source=source, llm=llm, tts=tts)
+        session = Session(Agent(), line, flux=source, llm=llm, tts=tts)
         await stack.enter_async_context(session)
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(session.run())

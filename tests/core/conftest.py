@@ -27,6 +27,7 @@ class Driver:
         self.log: list[tuple[float, ev.Event, list[cmd.Command]]] = []
         self.timers: dict[str, float] = {}
         self.epoch = 0
+        self.played = 0.0
         self.requests = 0
         self.on(ev.CallStarted())
         self.on(ev.SourceConnected(0))
@@ -40,7 +41,7 @@ class Driver:
             elif isinstance(command, cmd.CancelTimer):
                 del self.timers[command.timer]
             elif isinstance(command, cmd.Play | cmd.ClearPlayout):
-                self.epoch = command.epoch
+                self.epoch, self.played = command.epoch, 0.0
         return list(commands)
 
     def wait(self, seconds: float) -> list[cmd.Command]:
@@ -122,11 +123,13 @@ class Driver:
     def hear(self, seconds: float) -> list[cmd.Command]:
         """Let playout go on, with a report every 0.1 s."""
         out: list[cmd.Command] = []
-        base, epoch, passed = self.now, self.epoch, 0.0
+        base, epoch, before, passed = self.now, self.epoch, self.played, 0.0
         while passed < seconds - 1e-9 and self.epoch == epoch:
             passed = min(passed + 0.1, seconds)
             out += self.wait(base + passed - self.now)
-            out += self.on(ev.PlayoutReached(epoch, round(passed, 3)))
+            if self.epoch == epoch:
+                self.played = round(before + passed, 3)
+                out += self.on(ev.PlayoutReached(epoch, self.played))
         return out
 
     def answer(self, text: str, seconds: float = 1.0) -> int:

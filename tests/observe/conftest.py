@@ -28,7 +28,7 @@ async def hold(path: Path, view: LiveView) -> None:
     )
     with RecordWriter(path, agent.policy()) as writer:
         session = Session(
-            agent, line, source=source, llm=llm, tts=ScriptedTTS(), observers=[view, writer]
+            agent, line, flux=source, llm=llm, tts=ScriptedTTS(), observers=[view, writer]
         )
         async with session, asyncio.TaskGroup() as tasks:
             running = tasks.create_task(session.run())

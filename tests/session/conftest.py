@@ -29,7 +29,7 @@ class Conversation:
         self.session = Session(
             agent,
             self.line,
-            source=self.source,
+            flux=self.source,
             llm=self.llm,
             tts=self.tts,
             observers=[self.watch],
