@@ -76,13 +76,14 @@ bench: $(VENV)/develops
 
 # Dependencies between the packages here are left out: they are installed from the tree. What builds
 # them is pinned with the rest, so that building fetches nothing; hatchling asks for editables late.
+# openai-agents takes no later websockets, and the two locks are installed together.
 LIST := import sys, tomllib; \
   found = [tomllib.load(open(path, "rb")) for path in sys.argv[1:]]; \
   own = {data["project"]["name"] for data in found}; \
   named = [d for data in found for d in [*data["build-system"]["requires"], \
            *data["project"]["dependencies"], \
            *data["project"].get("optional-dependencies", {}).get("audio", [])]]; \
-  print("editables>=0.5", *[d for d in named if d.split("[")[0].split(">")[0].split("=")[0] not in own], sep="\n")
+  print("editables>=0.5", "websockets<17", *[d for d in named if d.split("[")[0].split(">")[0].split("=")[0] not in own], sep="\n")
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
   --no-emit-index-url --no-annotate --generate-hashes
 lock: $(VENV)/made
