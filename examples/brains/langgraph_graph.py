@@ -1,0 +1,137 @@
+"""A LangGraph graph as the brain. `pip install 'agentkit[langgraph]'`
+
+    agentkit run examples/brains/langgraph_graph.py --audio caller.wav --out call
+
+It asks the server of OPENAI_BASE_URL, else OpenAI's own. agentkit keeps the history, since only it
+knows what the caller heard: the graph has no checkpointer. A discarded draft cancels the graph,
+which closes its request on the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+# Here, not in a method: these imports take over a second, and no call should wait for them.
+from langchain_core.messages import AIMessageChunk
+from langchain_core.tools import tool
+from langchain_openai import ChatOpenAI
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, ToolRuntime, tools_condition
+from openai import DefaultAsyncHttpxClient
+from pydantic import SecretStr
+
+from agentkit import Agent, Turn
+from agentkit.core.history import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
+from agentkit.errors import UsageError
+from agentkit.llm.openai import chat_messages, preload
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the tools are given."""
+
+    agent: Clinic
+    turn: Turn
+
+
+# It only reads, so it may run in a draft.
+@tool
+async def opening_hours(day: str) -> str:
+    """When the clinic is open on a weekday."""
+    closed = day.lower() in ("saturday", "sunday")
+    return f"closed on {day}" if closed else f"open on {day} from eight to six"
+
+
+@tool
+async def book(name: str, when: str, runtime: ToolRuntime[Any, Any]) -> str:
+    """Book an appointment."""
+    reply: Reply = runtime.context
+    call_id = runtime.tool_call_id or ""
+    arguments = json.dumps({"name": name, "when": when})
+    asked = ToolCall(call_id, "book", arguments)
+    return await reply.agent.once(reply.turn, asked, lambda: reply.agent.book(name, when))
+
+
+TOOLS = [opening_hours, book]
+CLIENT = DefaultAsyncHttpxClient()  # for all calls
+CHAT = ChatOpenAI(
+    model="gpt-4.1-mini",
+    api_key=SecretStr(os.environ.get("OPENAI_API_KEY") or "none"),
+    http_async_client=CLIENT,
+)
+MODEL = CHAT.bind_tools(TOOLS)
+preload()  # what the first request of a process would import
+
+
+async def think(state: MessagesState) -> dict[str, list[object]]:
+    return {"messages": [await MODEL.ainvoke(state["messages"])]}
+
+
+GRAPH = (
+    StateGraph(MessagesState, context_schema=Reply)
+    .add_node("think", think)
+    .add_node("tools", ToolNode(TOOLS))
+    .add_edge(START, "think")
+    .add_conditional_edges("think", tools_condition)
+    .add_edge("tools", "think")
+    .compile()
+)
+
+
+class Clinic(Agent):
+    instructions = "You answer the phone at Rosewood Clinic. One or two short sentences."
+    greeting = "Rosewood Clinic, good morning. How can I help you?"
+
+    def __init__(self) -> None:
+        self.booked: dict[str, str] = {}
+        self._effects: set[asyncio.Task[str]] = set()
+
+    async def reply(self, turn: Turn) -> AsyncGenerator[str, None]:
+        told: list[Message] = [*self.session.history]
+        if turn.is_draft:  # only a turn that is over is in the history
+            told.append(UserMessage(turn.text))
+        last = len(told) - isinstance(told[-1], UserMessage)
+        told[last:last] = await self.prepare(turn)  # before the caller's last words
+        asked: Any = {"messages": chat_messages(self.instructions, told)}
+        parts: Any = GRAPH.astream(asked, context=Reply(self, turn), stream_mode="messages")
+        async with aclosing(parts):
+            async for part, _ in parts:
+                if not isinstance(part, AIMessageChunk):
+                    continue
+                if part.text:
+                    yield part.text
+                if any(call["id"] for call in part.tool_call_chunks):
+                    yield "\n"  # ends the clause: it is spoken while the tool runs
+
+    async def book(self, name: str, when: str) -> str:
+        self.booked[name] = when
+        return f"booked for {name}, {when}"
+
+    async def once(self, turn: Turn, call: ToolCall, effect: Callable[[], Awaitable[str]]) -> str:
+        """Run an effect when the turn can no longer be taken back, or never.
+
+        One that has begun runs to its end although the reply be interrupted, and the history keeps
+        it: the next reply knows of it.
+        """
+        await turn.settled()
+
+        async def run() -> str:
+            result = await effect()
+            with suppress(UsageError):  # the call is over: no reply will ask
+                self.session.remember(AssistantMessage("", tool_calls=(call,)))
+                self.session.remember(ToolMessage(call.id, call.name, result))
+            return result
+
+        task = asyncio.create_task(run(), name=f"effect {call.name}")
+        self._effects.add(task)
+        task.add_done_callback(self._effects.discard)
+        return await asyncio.shield(task)
+
+    async def on_end(self, reason: str) -> None:
+        await asyncio.gather(*self._effects)
