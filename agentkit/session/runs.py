@@ -18,7 +18,7 @@ from agentkit.core.events import (
     ToolRequested,
 )
 from agentkit.core.history import ToolCall, ToolMessage
-from agentkit.errors import AgentkitError, BackendError
+from agentkit.errors import AgentkitError, BackendError, DraftFenceError
 from agentkit.llm.base import Usage
 from agentkit.session.audio import ReplyAudio
 from agentkit.session.handles import Turn
@@ -161,7 +161,9 @@ class ReplyRun:
             self._around.failed_in_user_code(error)
             post(ReplyFailed(self.id, "llm", error.code, False))
         except Exception as error:
-            if not self.draft:  # a draft fails in silence: its turn's reply is begun afresh (T7)
+            # A draft fails in silence: its turn's reply is begun afresh (T7). What the fence stopped
+            # would go unseen then.
+            if not self.draft or _stopped_by_fence(error):
                 self._around.failed_in_user_code(error)
             post(ReplyFailed(self.id, "llm", type(error).__name__, False))
         else:
@@ -273,3 +275,14 @@ class ReplyRun:
         from agentkit.audio.resample import Converter
 
         return Converter(voice, far)
+
+
+def _stopped_by_fence(error: BaseException | None) -> bool:
+    """Whether the error is, or was made from, a verb that was used inside a draft (T24)."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, DraftFenceError):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False

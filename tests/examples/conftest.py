@@ -32,7 +32,7 @@ class Talk:
         self.line = FakeTransport()
         self.llm = ScriptedLLM([])
         tts = ScriptedTTS(per_character=0.01)
-        self.session = Session(agent, self.line, source=self.source, llm=self.llm, tts=tts)
+        self.session = Session(agent, self.line, flux=self.source, llm=self.llm, tts=tts)
         self.record: CallRecord | None = None
 
     async def _on_error(self, error: Any) -> None:

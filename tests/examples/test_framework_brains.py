@@ -289,7 +289,7 @@ async def main():
     server = ScriptedOpenAI(ChatReply("Hello."))
     await server.start(port)
     source, line = ScriptedSource(), FakeTransport()
-    session = Session(agent(), line, source=source, llm=ScriptedLLM([]), tts=ScriptedTTS())
+    session = Session(agent(), line, flux=source, llm=ScriptedLLM([]), tts=ScriptedTTS())
     async with session, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(session.run())
         await source.ready()
