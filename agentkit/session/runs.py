@@ -161,8 +161,8 @@ class ReplyRun:
             self._around.failed_in_user_code(error)
             post(ReplyFailed(self.id, "llm", error.code, False))
         except Exception as error:
-            # A draft fails in silence: its turn's reply is begun afresh (T7). What the fence stopped
-            # would go unseen then.
+            # A draft fails in silence: its turn's reply is begun afresh (T7), where what the fence
+            # stopped would go unseen.
             if not self.draft or _stopped_by_fence(error):
                 self._around.failed_in_user_code(error)
             post(ReplyFailed(self.id, "llm", type(error).__name__, False))
