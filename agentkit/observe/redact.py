@@ -163,7 +163,7 @@ class Redactor:
                 self._tokens["".join(normal_words(part))] = _hidden_keys(part)
 
     def _slice(self, reply: int, begin: int, end: int) -> str:
-        whole, hidden = self._written[reply], self._redacted[reply]
+        whole, hidden = self._written.get(reply, ""), self._redacted.get(reply, "")
         if len(whole) == len(hidden):
             return hidden[begin:end]
         before = len(self.text(whole[:begin]))

@@ -18,6 +18,7 @@ from agentkit.core import events as ev
 from agentkit.core.history import AssistantMessage, ToolCall, ToolMessage, UserMessage
 from agentkit.core.machine import TurnMachine
 from agentkit.core.policy import Digits, Policy, Silence, Speculation
+from agentkit.observe import Record, redact, replay
 
 WALKS = int(os.environ.get("AGENTKIT_WALKS", "120"))
 STEPS = int(os.environ.get("AGENTKIT_STEPS", "60"))
@@ -439,6 +440,10 @@ class Walk(RuleBasedStateMachine):
         again = TurnMachine(self.policy)
         for now, event, commands in self.log:
             assert again.handle(event, now) == commands, "T22: the same events, other commands"
+        if len(self.log) % 3 == 0:
+            entries = tuple((now, event, tuple(commands)) for now, event, commands in self.log)
+            hidden = redact(Record("", self.policy, entries, None))
+            assert replay(hidden, TurnMachine) is None, "T22: a redacted record replays"
 
 
 Walk.TestCase.settings = settings(

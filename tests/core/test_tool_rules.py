@@ -161,14 +161,12 @@ STEPS: dict[str, Callable[[Call], object]] = {
 
 
 @pytest.mark.parametrize("first", STEPS)
-def test_T6_every_interleaving_runs_an_effect_once_or_never(first: str) -> None:
+def test_T6_every_interleaving_runs_an_effect_once_or_never(first: str, call_with: Make) -> None:
     """All orders of what can happen after a draft has asked for tools, five steps deep."""
-    from tests.core.conftest import Driver  # type: ignore[import-not-found,unused-ignore]
-
     for order in itertools.permutations(STEPS, 5):
         if order[0] != first:
             continue
-        call = Driver()
+        call = call_with(Policy())
         drafted(call)
         call.write(0, "One moment please. ", done=False)
         ask(call, 0, READ, BOOK)

@@ -13,7 +13,7 @@ from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.core.history import ToolCall
 from agentkit.core.machine import TurnMachine
-from agentkit.core.policy import Interruption, Policy
+from agentkit.core.policy import Interruption, Policy, Silence
 from agentkit.core.words import is_backchannel, normal_words, same_words
 from agentkit.observe import Record, read_record, redact, replay, write_record
 from agentkit.observe.redact import Redactor
@@ -116,3 +116,42 @@ def test_tools_keep_their_names_and_lose_what_was_said() -> None:
     assert (hidden.calls[0].id, hidden.calls[0].name) == ("call_1", "book")
     assert "Ann" not in hidden.calls[0].arguments
     assert hidden.calls[0].arguments.startswith('{"')
+
+
+def test_T22_a_reply_without_a_word_is_redacted_too() -> None:
+    machine = TurnMachine(Policy())
+    events = (ev.ReplyRequested(0, "greet"), ev.CallEnded("hangup"))
+    entries = tuple((0.0, event, tuple(machine.handle(event, 0.0))) for event in events)
+    hidden = redact(Record("", Policy(), entries, None))
+    assert replay(hidden, TurnMachine) is None
+
+
+def test_T25_keys_that_were_pressed_are_noughts_and_it_still_replays() -> None:
+    machine = TurnMachine(Policy(silence=Silence(5.0)))
+    events = [*map(ev.KeyPressed, "81*3#"), ev.TimerFired("settle")]
+    entries = tuple(
+        (at / 10, event, tuple(machine.handle(event, at / 10))) for at, event in enumerate(events)
+    )
+    record = Record("", machine.policy, entries, None)
+    hidden = redact(record)
+    assert replay(hidden, TurnMachine) is None
+    shown = repr(hidden)
+    assert "00*0" in shown
+    assert "81*3" not in shown
+    assert "KeyPressed(key='8')" not in shown
+
+
+def test_the_agents_fixed_lines_stay() -> None:
+    """They are in the policy anyway, and the machine says them itself."""
+    policy = Policy(filler="One moment.")
+    machine = TurnMachine(policy)
+    entries = []
+    for at, event in (
+        (0.0, ev.TurnEnded(connection=0, index=0, text="hello")),
+        (2.0, ev.TimerFired("filler")),
+    ):
+        entries.append((at, event, tuple(machine.handle(event, at))))
+    hidden = redact(Record("", policy, tuple(entries), None))
+    assert "One moment." in repr(hidden.entries)
+    assert "hello" not in repr(hidden.entries)
+    assert replay(hidden, TurnMachine) is None
