@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 
@@ -16,14 +17,15 @@ from agentkit.observe.log import CallLogger, configure_logging
 def test_T25_keys_are_in_no_log_and_no_live_view(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("debug")
     screen = io.StringIO()
-    observers = [CallLogger(words=True), LiveView(screen)]
+    observers: list[Any] = [CallLogger(words=True), LiveView(screen)]
     machine = TurnMachine()
     keys = [ev.KeyPressed(key) for key in "90210#"]
-    turns = [
+    turns: list[ev.Event] = [
         ev.TurnStarted(connection=0, index=0, text="is my number"),
         ev.TurnEnded(connection=0, index=0, text="is my number"),
     ]
-    for at, event in enumerate([*keys, *turns, ev.CallEnded("hangup")]):
+    events: list[ev.Event] = [*keys, *turns, ev.CallEnded("hangup")]
+    for at, event in enumerate(events):
         commands = machine.handle(event, at / 10)
         for observer in observers:
             observer(at / 10, event, commands)

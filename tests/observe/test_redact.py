@@ -128,7 +128,7 @@ def test_T22_a_reply_without_a_word_is_redacted_too() -> None:
 
 def test_T25_keys_that_were_pressed_are_noughts_and_it_still_replays() -> None:
     machine = TurnMachine(Policy(silence=Silence(5.0)))
-    events = [*map(ev.KeyPressed, "81*3#"), ev.TimerFired("settle")]
+    events: list[ev.Event] = [*map(ev.KeyPressed, "81*3#"), ev.TimerFired("settle")]
     entries = tuple(
         (at / 10, event, tuple(machine.handle(event, at / 10))) for at, event in enumerate(events)
     )
