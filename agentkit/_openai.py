@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import ipaddress
 import os
 import platform
 import re
@@ -133,10 +134,21 @@ def _url(text: str) -> httpx2.URL:
 
 
 def _proxied(url: httpx2.URL) -> bool:
+    if _is_loopback(url.host):
+        return False  # a proxy would look for the server on its own machine
     proxies = urllib.request.getproxies()
     return bool(proxies.get(url.scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(
         url.host
     )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 # -------------------------------------------------------------------------------------- errors

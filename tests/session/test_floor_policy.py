@@ -361,3 +361,34 @@ async def test_a_name_that_is_none_is_said_before_the_call(
     with pytest.raises(ConfigError, match="AGENTKIT_FLUX"):
         async with Session(Agent(), FakeTransport(), flux="deepgramm"):
             pass
+
+
+# ---------------------------------------------------------------------------------------- mute
+
+
+@in_virtual_time()
+async def test_flux_row_20_a_turn_that_began_while_muted_is_answered(converse: Converse) -> None:
+    """pipecat#5425: its start was swallowed, and the caller unheard for the rest of the call."""
+    async with converse(llm=ScriptedLLM(["Good morning to you."])) as talk:
+        await asyncio.sleep(0.1)
+        talk.session.mute()
+        talk.source.start("hello")
+        await asyncio.sleep(0.5)
+        talk.session.mute(False)
+        talk.source.end("hello there")
+        await asyncio.sleep(3)
+        assert talk.history == ["user: hello there", "assistant: Good morning to you."]
+
+
+@in_virtual_time()
+async def test_flux_row_21_a_muted_caller_is_silence_to_the_source(converse: Converse) -> None:
+    """dograh-hq/pipecat#52: speech during mute made phantom turns."""
+    async with converse() as talk:
+        await asyncio.sleep(0.1)
+        loud = b"\x10\x20" * 320
+        talk.line.feed(loud)
+        talk.session.mute()
+        talk.line.feed(loud)
+        talk.session.mute(False)
+        talk.line.feed(loud)
+        assert talk.source.audio_fed() == loud + bytes(640) + loud, "its clock goes on"
