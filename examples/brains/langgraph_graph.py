@@ -26,8 +26,14 @@ from langgraph.prebuilt import ToolNode, ToolRuntime, tools_condition
 from openai import DefaultAsyncHttpxClient
 from pydantic import SecretStr
 
-from agentkit import Agent, Turn
-from agentkit.core.history import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
+from agentkit import (
+    Agent,
+    AssistantMessage,
+    ToolCall,
+    ToolMessage,
+    Turn,
+    UserMessage,
+)
 from agentkit.errors import UsageError
 from agentkit.llm.openai import chat_messages, preload
 
@@ -93,9 +99,7 @@ class Clinic(Agent):
         self._effects: set[asyncio.Task[str]] = set()
 
     async def reply(self, turn: Turn) -> AsyncGenerator[str, None]:
-        told: list[Message] = [*self.session.history]
-        if turn.is_draft:  # only a turn that is over is in the history
-            told.append(UserMessage(turn.text))
+        told = [*self.session.prompt()]
         last = len(told) - isinstance(told[-1], UserMessage)
         told[last:last] = await self.prepare(turn)  # before the caller's last words
         asked: Any = {"messages": chat_messages(self.instructions, told)}

@@ -22,8 +22,15 @@ from agents.tool_context import ToolContext
 from openai import AsyncOpenAI
 from openai.types import responses
 
-from agentkit import Agent, Turn
-from agentkit.core.history import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
+from agentkit import (
+    Agent,
+    AssistantMessage,
+    Message,
+    ToolCall,
+    ToolMessage,
+    Turn,
+    UserMessage,
+)
 from agentkit.errors import UsageError
 from agentkit.llm.openai import preload
 
@@ -78,9 +85,7 @@ class Clinic(Agent):
         self._effects: set[asyncio.Task[str]] = set()
 
     async def reply(self, turn: Turn) -> AsyncGenerator[str, None]:
-        told: list[Message] = [*self.session.history]
-        if turn.is_draft:  # only a turn that is over is in the history
-            told.append(UserMessage(turn.text))
+        told = [*self.session.prompt()]
         last = len(told) - isinstance(told[-1], UserMessage)
         told[last:last] = await self.prepare(turn)  # before the caller's last words
         # Traces would send the caller's words to OpenAI whatever the base URL.

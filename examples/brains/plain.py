@@ -12,8 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Sequence
 
-from agentkit import Agent, Turn
-from agentkit.core.history import Message
+from agentkit import Agent, Message, Turn
 
 PARCELS = {
     "12": "is in our van and comes today",
@@ -69,7 +68,7 @@ class ParcelDesk(Agent):
     def send_back(self, number: str) -> None:
         """The effect. It does not await, so that no interruption can cut it in two.
 
-        One that awaits needs a task of its own, since what interrupts the reply cancels it: see
-        `once` in openai_agents.py beside this file.
+        One that awaits is cancelled by what interrupts the reply: make it a tool, and run it with
+        `session.run_tools`, or give it a task of its own, as `once` in openai_agents.py does.
         """
         self.parcels[number] = "is on its way back to the sender"
