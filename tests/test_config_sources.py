@@ -12,7 +12,8 @@ from agentkit import Agent
 from agentkit.config import NAMES, Choice, Settings, read_env
 from agentkit.errors import ConfigError
 from agentkit.flux import FluxOptions
-from agentkit.testing.backends import ScriptedLLM, ScriptedSource, ScriptedTTS
+from agentkit.testing.backends import ScriptedLLM, ScriptedTTS
+from agentkit.testing.source import ScriptedSource
 
 ORDER = ["flag", "environment", "env_file", "toml", "agent", "default"]
 

@@ -5,7 +5,7 @@ On real sockets: `ScriptedFlux`, `ScriptedOpenAI`. `run_virtual` and `in_virtual
 whose clock jumps to the next thing that happens.
 """
 
-from agentkit.testing.backends import ScriptedLLM, ScriptedReply, ScriptedSource, ScriptedTTS
+from agentkit.testing.backends import ScriptedLLM, ScriptedReply, ScriptedTTS
 from agentkit.testing.clock import (
     Deadlock,
     OutOfTime,
@@ -15,6 +15,7 @@ from agentkit.testing.clock import (
 )
 from agentkit.testing.flux import Cue, ScriptedCall, ScriptedFlux
 from agentkit.testing.openai import ChatReply, Delays, Fault, ScriptedOpenAI, SpeechReply
+from agentkit.testing.source import ScriptedSource
 from agentkit.testing.transport import FakeTransport
 
 __all__ = [

@@ -10,8 +10,9 @@ import pytest
 
 from agentkit import Agent, Session
 from agentkit.observe import LiveView, RecordWriter
-from agentkit.testing.backends import ScriptedLLM, ScriptedSource, ScriptedTTS
+from agentkit.testing.backends import ScriptedLLM, ScriptedTTS
 from agentkit.testing.clock import run_virtual
+from agentkit.testing.source import ScriptedSource
 from agentkit.testing.transport import FakeTransport
 
 

@@ -12,7 +12,8 @@ from agentkit.agent import Agent
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.session import CallRecord, Session
-from agentkit.testing.backends import ScriptedLLM, ScriptedSource, ScriptedTTS
+from agentkit.testing.backends import ScriptedLLM, ScriptedTTS
+from agentkit.testing.source import ScriptedSource
 from agentkit.testing.transport import FakeTransport
 
 

@@ -13,8 +13,9 @@ from agentkit.core import events as ev
 from agentkit.core.history import ToolCall
 from agentkit.errors import ConfigError, DraftFenceError, FluxOptionError, UsageError
 from agentkit.flux import FluxSource
-from agentkit.testing.backends import ScriptedLLM, ScriptedReply, ScriptedSource, ScriptedTTS
+from agentkit.testing.backends import ScriptedLLM, ScriptedReply, ScriptedTTS
 from agentkit.testing.clock import in_virtual_time
+from agentkit.testing.source import ScriptedSource
 from agentkit.testing.transport import FakeTransport
 
 Converse = Any

@@ -18,13 +18,13 @@ from agentkit.llm.base import Finish, LLMEvent, LLMRequest, TextDelta
 from agentkit.testing.backends import (
     ScriptedLLM,
     ScriptedReply,
-    ScriptedSource,
     ScriptedSpeech,
     ScriptedTTS,
     Unscripted,
     tone,
 )
 from agentkit.testing.clock import in_virtual_time
+from agentkit.testing.source import ScriptedSource
 from agentkit.tts.base import PieceEnd, SpeechAudio, SpeechEvent
 
 
