@@ -132,22 +132,21 @@ class Session(Seams):
 
     async def __aenter__(self) -> Self:
         """Take the agent, and warm up the model and the voice."""
-        if self.agent._session is not None:
-            raise UsageError(BUSY_AGENT)
-        self._loop = asyncio.get_running_loop()
-        self._source, self.llm, self.tts = await open_named(
-            self._opened, type(self.agent), **self._given
-        )
         self._take(self.agent)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.llm.warm(), name="warm the model")
-            tasks.create_task(self.tts.warm(), name="warm the voice")
+        self._loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as opened:
+            opened.callback(self._let_agents_go)
+            self._source, self.llm, self.tts = await open_named(
+                opened, type(self.agent), **self._given
+            )
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.llm.warm(), name="warm the model")
+                tasks.create_task(self.tts.warm(), name="warm the voice")
+            self._opened = opened.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Let go of the agents, the source and the transport; close what was opened here."""
-        for agent in self._agents:
-            agent._session = None
         async with self._opened:
             await self._source.aclose()
             await self.transport.aclose()

@@ -236,10 +236,8 @@ class Verbs(ABC):
             UsageError: the agent is in a call already.
         """
         self._fence("hand_over")
-        if agent._session is not None:
-            raise UsageError(BUSY_AGENT)
-        before, self.agent = self.agent, agent
         self._take(agent)
+        before, self.agent = self.agent, agent
         self.llm, self.tts = llm or self.llm, tts or self.tts
         self.policy = agent.policy()
         self.post(ev.PolicyChanged(self.policy))
@@ -248,7 +246,14 @@ class Verbs(ABC):
         self._hook(agent.on_start(), "on_start")
         return self.say(agent.greeting) if agent.greeting else None
 
+    def _let_agents_go(self) -> None:
+        for agent in self._agents:
+            agent._session = None
+        self._agents.clear()
+
     def _take(self, agent: Agent) -> None:
+        if agent._session is not None:
+            raise UsageError(BUSY_AGENT)
         agent._session = cast("Session", self)
         self._agents.append(agent)
 

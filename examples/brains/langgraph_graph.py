@@ -9,17 +9,16 @@ which closes its request on the wire.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 # Here, not in a method: these imports take over a second, and no call should wait for them.
 from langchain_core.messages import AIMessageChunk
-from langchain_core.tools import tool
+from langchain_core.tools import tool as graph_tool
 from langchain_openai import ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, ToolRuntime, tools_condition
@@ -28,13 +27,11 @@ from pydantic import SecretStr
 
 from agentkit import (
     Agent,
-    AssistantMessage,
     ToolCall,
-    ToolMessage,
     Turn,
     UserMessage,
+    tool,
 )
-from agentkit.errors import UsageError
 from agentkit.llm.openai import chat_messages, preload
 
 
@@ -43,25 +40,27 @@ class Reply:
     """What the tools are given."""
 
     agent: Clinic
-    turn: Turn
+
+    async def run(self, call: ToolCall) -> str:
+        """Have agentkit run a tool of the agent, by its effects."""
+        (found,) = await self.agent.session.run_tools([call])
+        return found.text
 
 
 # It only reads, so it may run in a draft.
-@tool
+@graph_tool
 async def opening_hours(day: str) -> str:
     """When the clinic is open on a weekday."""
     closed = day.lower() in ("saturday", "sunday")
     return f"closed on {day}" if closed else f"open on {day} from eight to six"
 
 
-@tool
+@graph_tool
 async def book(name: str, when: str, runtime: ToolRuntime[Any, Any]) -> str:
     """Book an appointment."""
     reply: Reply = runtime.context
-    call_id = runtime.tool_call_id or ""
     arguments = json.dumps({"name": name, "when": when})
-    asked = ToolCall(call_id, "book", arguments)
-    return await reply.agent.once(reply.turn, asked, lambda: reply.agent.book(name, when))
+    return await reply.run(ToolCall(runtime.tool_call_id or "", "book", arguments))
 
 
 TOOLS = [opening_hours, book]
@@ -96,14 +95,13 @@ class Clinic(Agent):
 
     def __init__(self) -> None:
         self.booked: dict[str, str] = {}
-        self._effects: set[asyncio.Task[str]] = set()
 
     async def reply(self, turn: Turn) -> AsyncGenerator[str, None]:
         told = [*self.session.prompt()]
         last = len(told) - isinstance(told[-1], UserMessage)
         told[last:last] = await self.prepare(turn)  # before the caller's last words
         asked: Any = {"messages": chat_messages(self.instructions, told)}
-        parts: Any = GRAPH.astream(asked, context=Reply(self, turn), stream_mode="messages")
+        parts: Any = GRAPH.astream(asked, context=Reply(self), stream_mode="messages")
         async with aclosing(parts):
             async for part, _ in parts:
                 if not isinstance(part, AIMessageChunk):
@@ -113,29 +111,9 @@ class Clinic(Agent):
                 if any(call["id"] for call in part.tool_call_chunks):
                     yield "\n"  # ends the clause: it is spoken while the tool runs
 
+    # It changes something: agentkit runs it once, when the turn has settled, and to its end.
+    @tool
     async def book(self, name: str, when: str) -> str:
+        """Book an appointment."""
         self.booked[name] = when
         return f"booked for {name}, {when}"
-
-    async def once(self, turn: Turn, call: ToolCall, effect: Callable[[], Awaitable[str]]) -> str:
-        """Run an effect when the turn can no longer be taken back, or never.
-
-        One that has begun runs to its end although the reply be interrupted, and the history keeps
-        it: the next reply knows of it.
-        """
-        await turn.settled()
-
-        async def run() -> str:
-            result = await effect()
-            with suppress(UsageError):  # the call is over: no reply will ask
-                self.session.remember(AssistantMessage("", tool_calls=(call,)))
-                self.session.remember(ToolMessage(call.id, call.name, result))
-            return result
-
-        task = asyncio.create_task(run(), name=f"effect {call.name}")
-        self._effects.add(task)
-        task.add_done_callback(self._effects.discard)
-        return await asyncio.shield(task)
-
-    async def on_end(self, reason: str) -> None:
-        await asyncio.gather(*self._effects)

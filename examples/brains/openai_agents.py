@@ -9,10 +9,8 @@ wire.
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 # Here, not in a method: these imports take over a second, and no call should wait for them.
@@ -30,8 +28,8 @@ from agentkit import (
     ToolMessage,
     Turn,
     UserMessage,
+    tool,
 )
-from agentkit.errors import UsageError
 from agentkit.llm.openai import preload
 
 CLIENT = AsyncOpenAI(api_key=os.environ.get("OPENAI_API_KEY") or "none")  # for all calls
@@ -52,7 +50,11 @@ class Reply:
     """What the tools are given."""
 
     agent: Clinic
-    turn: Turn
+
+    async def run(self, call: ToolCall) -> str:
+        """Have agentkit run a tool of the agent, by its effects."""
+        (found,) = await self.agent.session.run_tools([call])
+        return found.text
 
 
 # It only reads, so it may run in a draft. An error is raised, not told to the model: so mistakes
@@ -67,8 +69,8 @@ async def opening_hours(call: ToolContext[Reply], day: str) -> str:
 @function_tool(failure_error_function=None)
 async def book(call: ToolContext[Reply], name: str, when: str) -> str:
     """Book an appointment."""
-    reply, asked = call.context, ToolCall(call.tool_call_id, call.tool_name, call.tool_arguments)
-    return await reply.agent.once(reply.turn, asked, lambda: reply.agent.book(name, when))
+    asked = ToolCall(call.tool_call_id, call.tool_name, call.tool_arguments)
+    return await call.context.run(asked)
 
 
 class Clinic(Agent):
@@ -82,7 +84,6 @@ class Clinic(Agent):
 
     def __init__(self) -> None:
         self.booked: dict[str, str] = {}
-        self._effects: set[asyncio.Task[str]] = set()
 
     async def reply(self, turn: Turn) -> AsyncGenerator[str, None]:
         told = [*self.session.prompt()]
@@ -90,9 +91,7 @@ class Clinic(Agent):
         told[last:last] = await self.prepare(turn)  # before the caller's last words
         # Traces would send the caller's words to OpenAI whatever the base URL.
         config = RunConfig(tracing_disabled=True)
-        run = Runner.run_streamed(
-            self.brain, items(told), context=Reply(self, turn), run_config=config
-        )
+        run = Runner.run_streamed(self.brain, items(told), context=Reply(self), run_config=config)
         try:
             async for event in run.stream_events():
                 if event.type == "raw_response_event":
@@ -103,32 +102,12 @@ class Clinic(Agent):
         finally:
             run.cancel()
 
+    # It changes something: agentkit runs it once, when the turn has settled, and to its end.
+    @tool
     async def book(self, name: str, when: str) -> str:
+        """Book an appointment."""
         self.booked[name] = when
         return f"booked for {name}, {when}"
-
-    async def once(self, turn: Turn, call: ToolCall, effect: Callable[[], Awaitable[str]]) -> str:
-        """Run an effect when the turn can no longer be taken back, or never.
-
-        One that has begun runs to its end although the reply be interrupted, and the history keeps
-        it: the next reply knows of it.
-        """
-        await turn.settled()
-
-        async def run() -> str:
-            result = await effect()
-            with suppress(UsageError):  # the call is over: no reply will ask
-                self.session.remember(AssistantMessage("", tool_calls=(call,)))
-                self.session.remember(ToolMessage(call.id, call.name, result))
-            return result
-
-        task = asyncio.create_task(run(), name=f"effect {call.name}")
-        self._effects.add(task)
-        task.add_done_callback(self._effects.discard)
-        return await asyncio.shield(task)
-
-    async def on_end(self, reason: str) -> None:
-        await asyncio.gather(*self._effects)
 
 
 def items(messages: list[Message]) -> list[TResponseInputItem]:

@@ -68,7 +68,7 @@ class ParcelDesk(Agent):
     def send_back(self, number: str) -> None:
         """The effect. It does not await, so that no interruption can cut it in two.
 
-        One that awaits is cancelled by what interrupts the reply: make it a tool, and run it with
-        `session.run_tools`, or give it a task of its own, as `once` in openai_agents.py does.
+        One that awaits would be cancelled by what interrupts the reply: make it a tool, and run it
+        with `session.run_tools`, as openai_agents.py does.
         """
         self.parcels[number] = "is on its way back to the sender"

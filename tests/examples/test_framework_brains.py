@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from agentkit.core.history import ToolCall
+from agentkit import ToolCall, tool
 from agentkit.errors import DraftFenceError
 from agentkit.testing import ChatReply, Delays
 
@@ -140,11 +140,13 @@ async def test_T6_an_effect_happens_once_without_asking_again(
         assert talk.agent.booked == {}, "audio does not wait for settling, effects do"
         await talk.until(lambda: bool(talk.agent.booked))
         assert talk.agent.limits.settle <= loop.time() - ended < talk.agent.limits.settle + 1.0
-        await talk.until(
-            lambda: "assistant: One moment, I am booking that.\nIt is booked." in talk.history
-        )
+        await talk.until(lambda: talk.history[-1] == "assistant: It is booked.")
         await talk.line.until_quiet(0.2)
-        assert "tool: booked for Ann, monday" in talk.history
+        assert talk.history[1:] == [
+            "assistant: One moment, I am booking that.",
+            "tool: booked for Ann, monday",
+            "assistant: It is booked.",
+        ]
     assert len(server.chats) == 2
     assert conversation(server.chats[1])[-1] == ("tool", "booked for Ann, monday")
     assert talk.agent.booked == {"Ann": "monday"}
@@ -197,15 +199,17 @@ async def test_T19_an_effect_that_has_begun_outlives_an_interruption(
     server = framework.server
     server.chat = calls(BOOK, "You are booked already.", say="One moment, I am booking that.")
     begun, may_end = asyncio.Event(), asyncio.Event()
-    agent = framework.agent()
-    really = agent.book
 
-    async def slow(name: str, when: str) -> Any:
-        begun.set()
-        await may_end.wait()
-        return await really(name, when)
+    class Slow(framework.agent):  # type: ignore[misc]
+        @tool
+        async def book(self, name: str, when: str) -> str:
+            """Book an appointment."""
+            begun.set()
+            await may_end.wait()
+            self.booked[name] = when
+            return f"booked for {name}, {when}"
 
-    agent.book = slow
+    agent = Slow()
     async with converse(agent) as talk:
         talk.draft("book it for Ann")
         talk.source.end("book it for Ann")
@@ -223,18 +227,21 @@ async def test_T19_an_effect_that_has_begun_outlives_an_interruption(
     assert not talk.errors
 
 
-async def test_T24_verbs_in_a_draft_name_the_seam(framework: Any, converse: Any) -> None:
+async def test_T24_verbs_in_a_draft_name_the_seam(
+    framework: Any, converse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Inside a tool, which the framework may run in a task of its own."""
     server = framework.server
     server.chat = calls(BOOK, "It is booked.")
     agent = framework.agent()
-    really = agent.once
+    reply = sys.modules[framework.agent.__module__].Reply
+    really = reply.run
 
-    async def hasty(turn: Any, *others: Any) -> Any:
+    async def hasty(self: Any, call: ToolCall) -> Any:
         agent.session.say("One moment.")
-        return await really(turn, *others)
+        return await really(self, call)
 
-    agent.once = hasty
+    monkeypatch.setattr(reply, "run", hasty)
     async with converse(agent) as talk:
         talk.draft("book it for Ann")
         await talk.until(lambda: bool(talk.errors))
