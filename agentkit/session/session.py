@@ -22,14 +22,13 @@ from agentkit.core import events as ev
 from agentkit.core.history import ToolCall
 from agentkit.core.machine import TurnMachine
 from agentkit.core.policy import KEYS
-from agentkit.errors import TransportError, UsageError
+from agentkit.errors import TransportError
 from agentkit.session.handles import CallInfo, Turn
 from agentkit.session.player import Player
 from agentkit.session.prepare import open_named, voice_ahead
 from agentkit.session.runs import ReplyRun, current_run
 from agentkit.session.seams import Seams
 from agentkit.session.summary import CallRecord, Summary
-from agentkit.session.verbs import BUSY_AGENT
 from agentkit.tools import ToolResult
 
 if TYPE_CHECKING:
