@@ -14,6 +14,7 @@ import pytest
 
 from agentkit import Agent, Limits
 from agentkit.core import commands as cmd
+from agentkit.core import events as ev
 from agentkit.flux import FluxSource
 from agentkit.session import Session
 from agentkit.testing import FakeTransport, ScriptedFlux, ScriptedLLM, ScriptedTTS
@@ -148,11 +149,25 @@ async def reads_blocked(flow: ScriptedCall, _: ScriptedFlux) -> None:
     await flow.wait(8.0)
 
 
+LOSSES = {
+    "an_error_then_a_close": 1,
+    "closed_1011": 1,
+    "closed_without_a_code": 1,
+    "broken_off_after_eager": 1,
+    "broken_off_twice": 2,
+    "stalled_in_a_turn": 1,
+    "reads_blocked": 1,
+}
+"""How often the connection was lost; one failure is one loss."""
+
+
 class Watch:
     def __init__(self) -> None:
         self.commands: list[Any] = []
+        self.events: list[Any] = []
 
-    def __call__(self, _now: float, _event: Any, commands: Any) -> None:
+    def __call__(self, _now: float, event: Any, commands: Any) -> None:
+        self.events.append(event)
         self.commands += commands
 
     def of(self, kind: type[Any]) -> list[Any]:
@@ -177,6 +192,7 @@ async def talk(line: FakeTransport) -> None:
 @pytest.mark.parametrize("name", FAULTS)
 @in_virtual_time(until=300)
 async def test_after_the_fault_a_turn_gets_one_answer(name: str) -> None:
+    """Flux rows 13 (one error for one failure), 35 (starts that come twice) and 42 among others."""
     watch, line = Watch(), FakeTransport()
     before = asyncio.all_tasks()
     async with ScriptedFlux() as flux:
@@ -210,6 +226,8 @@ async def test_after_the_fault_a_turn_gets_one_answer(name: str) -> None:
     assert " ".join(said).count("what time is it") == 2, "once asked, once answered"
     closed = [command.turn for command in watch.of(cmd.TurnClosed)]
     assert sorted(closed) == [command.turn for command in watch.of(cmd.TurnCommitted)]
+    lost = sum(isinstance(event, ev.SourceLost) for event in watch.events)
+    assert lost == LOSSES.get(name, 0)
     if name != "noise_that_ends_by_timeout":
         assert "first" in said[0], "no word was lost"
     await asyncio.sleep(1.0)
