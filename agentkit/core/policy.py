@@ -96,9 +96,9 @@ class Limits:
         end_of_turn: with the source gone, words without a sequel end their turn (T14).
         stalled_turn: an open turn without progress for so long means a lost connection (T14).
         goodbye: how long a hang-up waits for what is being said to be heard.
-        filler: silence after which a filler is said while a reply waits (T20).
-        longest_turn: an open turn is ended by the machine after this (T23).
-        longest_call: the agent takes its leave after this (T23).
+        filler_after: silence after which a filler is said while a reply waits (T20).
+        longest_turn: an open turn is ended by the machine after this (T23). 0: never.
+        longest_call: the agent takes its leave after this (T23). 0: never.
     """
 
     settle: float = 0.6
@@ -108,7 +108,7 @@ class Limits:
     end_of_turn: float = 5.0
     stalled_turn: float = 20.0
     goodbye: float = 10.0
-    filler: float = 1.2
+    filler_after: float = 1.2
     longest_turn: float = 90.0
     longest_call: float = 3600.0
 
@@ -121,7 +121,7 @@ class Limits:
             end_of_turn=self.end_of_turn,
             stalled_turn=self.stalled_turn,
             goodbye=self.goodbye,
-            filler=self.filler,
+            filler_after=self.filler_after,
             longest_turn=self.longest_turn,
             longest_call=self.longest_call,
         )

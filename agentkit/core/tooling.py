@@ -124,7 +124,7 @@ class Tooling(Replying):
         if FILLER in self._timers:
             self._cancel(FILLER)
         else:
-            self._set(FILLER, self._now + self.policy.limits.filler)
+            self._set(FILLER, self._now + self.policy.limits.filler_after)
 
     def _filler(self) -> str:
         """What may be said now while the reply that is being heard waits; "": nothing."""

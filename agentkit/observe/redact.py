@@ -160,7 +160,9 @@ class Redactor:
         """Keys come one by one and stand together later: all of them are the same token."""
         for part, is_word in _parts(keys):
             if is_word:
-                self._tokens["".join(normal_words(part))] = _hidden_keys(part)
+                token = _hidden_keys(part)
+                self._tokens["".join(normal_words(part))] = token
+                self._used.add(token)
 
     def _slice(self, reply: int, begin: int, end: int) -> str:
         whole, hidden = self._written.get(reply, ""), self._redacted.get(reply, "")

@@ -194,7 +194,7 @@ def test_T6_every_interleaving_runs_an_effect_once_or_never(first: str, call_wit
 
 
 def waiting(make: Make, *, filler: str = "", tool_filler: str = "Let me look that up.") -> Call:
-    call = make(Policy(filler=filler, limits=Limits(filler=1.0)))
+    call = make(Policy(filler=filler, limits=Limits(filler_after=1.0)))
     call.turn("when are you open")
     call.wait(0.7)
     ask(call, 0, READ, filler=tool_filler)
@@ -252,7 +252,7 @@ def test_T20_no_filler_when_the_tool_is_quick_or_has_none(call_with: Make) -> No
 def test_T20_a_filler_waits_for_silence_after_what_was_said_before_the_tool(
     call_with: Make,
 ) -> None:
-    call = call_with(Policy(limits=Limits(filler=1.0)))
+    call = call_with(Policy(limits=Limits(filler_after=1.0)))
     call.turn("when are you open")
     call.wait(0.7)
     call.write(0, "Let me see. ", done=False)

@@ -12,7 +12,8 @@ from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.core.history import ToolCall
 from agentkit.errors import ConfigError, DraftFenceError, FluxOptionError, UsageError
-from agentkit.flux import FluxSource
+from agentkit.flux import FluxOptions, FluxSource
+from agentkit.testing import ScriptedFlux
 from agentkit.testing.backends import ScriptedLLM, ScriptedReply, ScriptedTTS
 from agentkit.testing.clock import in_virtual_time
 from agentkit.testing.source import ScriptedSource
@@ -209,17 +210,30 @@ async def test_listening_for_keys(converse: Converse) -> None:
         assert talk.agent.pressed == ["1234", "5#"]
 
 
-@in_virtual_time()
-async def test_listening_wrongly_names_the_option_and_changes_nothing(conversation: Any) -> None:
-    source = FluxSource(url="ws://127.0.0.1:9/v2/listen")
-    with pytest.raises(FluxOptionError, match="eot_treshold"):
-        source.options_now(["eot_treshold"])
-    assert source.options_now(["eot_threshold", "keyterms"]) == {
-        "eot_threshold": 0.7,
-        "keyterms": (),
-    }
-    with pytest.raises(FluxOptionError, match="eot_threshold"):
-        source.configure({"eot_threshold": 2.0})
+@in_virtual_time(until=60)
+async def test_listening_tells_flux_and_tells_it_back(conversation: Any) -> None:
+    """Over a real socket: what the block asks for, then what held before."""
+    async with ScriptedFlux() as flux:
+        source = FluxSource(url=flux.url)
+        talk = conversation(Agent(), source=source)
+        async with talk.session, asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(talk.session.run())
+            flow = await flux.connection()
+            await flow.heard(0.2)
+            async with talk.session.listening(eot_threshold=0.9, keyterms=["Rosewood"]):
+                asked = await flow.asked("Configure")
+            assert asked["thresholds"] == {"eot_threshold": 0.9}
+            assert asked["keyterms"] == ["Rosewood"]
+            back = await flow.asked("Configure", 2, timeout=10)
+            assert back["thresholds"] == {"eot_threshold": 0.7}
+            assert back["keyterms"] == []
+            for wrong in ({"eot_treshold": 0.9}, {"eot_threshold": 2.0}):
+                with pytest.raises(FluxOptionError, match=next(iter(wrong))):
+                    async with talk.session.listening(**wrong):
+                        pass
+            assert source.options == FluxOptions(), "what is refused changes nothing"
+            talk.line.hang_up_remote()
+            await running
 
 
 @in_virtual_time()
