@@ -25,7 +25,7 @@ def names(commands: list[cmd.Command]) -> list[str]:
 
 
 def test_T10_an_empty_end_takes_the_last_words_of_the_turn(call: Call) -> None:
-    """Flux row 29: Cloudflare is reported to end turns without a transcript."""
+    """Cloudflare is reported to end turns without a transcript."""
     call.start("book")
     call.update("book a table")
     call.eager("book a table for two")
@@ -35,7 +35,7 @@ def test_T10_an_empty_end_takes_the_last_words_of_the_turn(call: Call) -> None:
 
 
 def test_T10_words_before_a_resume_are_not_committed_by_an_empty_end(call: Call) -> None:
-    """Flux row 29: cloudflare/agents#1454, #1497."""
+    """cloudflare/agents#1454, #1497."""
     call.start("book")
     call.eager("book")
     call.resume("")
@@ -289,7 +289,7 @@ def test_T17_nothing_starts_to_play_while_the_caller_speaks(call: Call) -> None:
 
 
 def test_one_start_of_turn_means_one_interruption(call: Call) -> None:
-    """Flux row 31: two resolvers gave two interruptions."""
+    """Two resolvers gave two interruptions."""
     call.say(HOURS, seconds=5)
     call.hear(2.0)
     call.start("no wait")
@@ -404,7 +404,7 @@ def test_hang_up_with_nothing_to_say_is_at_once(call: Call) -> None:
 
 
 def test_the_end_of_the_call_closes_everything_and_loses_no_words(call: Call) -> None:
-    """Flux row 6: what was said before the line went dead is kept."""
+    """What was said before the line went dead is kept."""
     call.turn("hello")
     call.answer("Good morning, how are you?", seconds=3)
     call.hear(1.0)

@@ -24,7 +24,7 @@ def answers(call: Call) -> list[cmd.StartReply]:
     return [c for c in call.of(cmd.StartReply) if c.kind == "answer"]
 
 
-def test_flux_row_25_a_new_socket_may_begin_in_the_middle_of_a_turn(call: Call) -> None:
+def test_a_new_socket_may_begin_in_the_middle_of_a_turn(call: Call) -> None:
     """livekit/agents-js#1813: a stale flag swallowed the caller's words after a reconnect."""
     call.start("I would")
     call.lose()
@@ -33,7 +33,7 @@ def test_flux_row_25_a_new_socket_may_begin_in_the_middle_of_a_turn(call: Call) 
     assert call.said == ["user: I would like a room"]
 
 
-def test_flux_row_30_an_end_right_after_a_pause_is_not_stale(call: Call) -> None:
+def test_an_end_right_after_a_pause_is_not_stale(call: Call) -> None:
     """vellum#40224."""
     call.start("well")
     call.eager("well")
@@ -43,7 +43,7 @@ def test_flux_row_30_an_end_right_after_a_pause_is_not_stale(call: Call) -> None
     assert call.of(cmd.TurnCommitted) == [cmd.TurnCommitted(0, "well then")]
 
 
-def test_flux_row_32_a_caller_who_goes_on_again_and_again_is_answered_at_last(call: Call) -> None:
+def test_a_caller_who_goes_on_again_and_again_is_answered_at_last(call: Call) -> None:
     """pipecat#3949: each start cancelled the model before any sound; the agent never answered."""
     words = []
     for number in range(8):
@@ -57,7 +57,7 @@ def test_flux_row_32_a_caller_who_goes_on_again_and_again_is_answered_at_last(ca
     assert list(call.outcomes.values()) == ["merged"] * 7 + ["heard"]
 
 
-def test_flux_row_33_no_timeout_of_ours_fires_while_an_utterance_goes_on(call: Call) -> None:
+def test_no_timeout_of_ours_fires_while_an_utterance_goes_on(call: Call) -> None:
     """pipecat#3454."""
     call.start("one")
     for count in range(60):
@@ -67,7 +67,7 @@ def test_flux_row_33_no_timeout_of_ours_fires_while_an_utterance_goes_on(call: C
     assert not call.of(cmd.Reconnect)
 
 
-def test_flux_row_34_a_late_transcript_of_the_turn_is_no_interruption(call: Call) -> None:
+def test_a_late_transcript_of_the_turn_is_no_interruption(call: Call) -> None:
     """LK#4243, LK#6504: text after the end cancelled the reply, or became a turn of its own."""
     call.start("book a table")
     call.eager("book a table")
@@ -80,7 +80,7 @@ def test_flux_row_34_a_late_transcript_of_the_turn_is_no_interruption(call: Call
     assert len(call.of(cmd.TurnCommitted)) == 1
 
 
-def test_flux_row_37_the_callers_words_are_told_once(call: Call) -> None:
+def test_the_callers_words_are_told_once(call: Call) -> None:
     """cloudflare/agents#2083."""
     call.start("book a table")
     call.eager("book a table")
@@ -89,7 +89,7 @@ def test_flux_row_37_the_callers_words_are_told_once(call: Call) -> None:
     assert [m.text for m in call.machine.prompt(0)] == ["book a table"]
 
 
-def test_flux_row_41_an_empty_end_after_eager_leaves_no_draft_for_the_next_turn(call: Call) -> None:
+def test_an_empty_end_after_eager_leaves_no_draft_for_the_next_turn(call: Call) -> None:
     """bolna#718, #754, #843."""
     call.start("uh")
     call.eager("uh")

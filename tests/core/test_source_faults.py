@@ -36,7 +36,7 @@ def test_T13_unknown_kinds_are_counted(call: Call) -> None:
 
 
 def test_T13_events_of_an_earlier_turn_change_nothing(call: Call) -> None:
-    """Flux row 30: stale only if its index is below the newest opened index."""
+    """An event is stale only if its index is below the newest opened index."""
     call.turn("hello")
     call.start("and", index=1)
     out = call.end("hello", index=0)
@@ -54,7 +54,7 @@ def test_a_second_end_of_the_same_turn_changes_nothing(call: Call) -> None:
 
 
 def test_late_words_of_an_ended_turn_are_no_interruption(call: Call) -> None:
-    """Flux row 34: the transcript after EndOfTurn was taken for a barge-in."""
+    """The transcript after EndOfTurn was taken for a barge-in."""
     call.turn("hello")
     call.answer("Good morning, how are you?", seconds=3)
     call.hear(0.5)
@@ -104,7 +104,7 @@ def test_T14_a_turn_without_words_just_ends(call: Call) -> None:
 
 
 def test_T14_an_open_turn_without_progress_means_a_lost_connection(call: Call) -> None:
-    """Flux row 22: the socket is open, audio flows, nothing comes."""
+    """The socket is open, audio flows, nothing comes."""
     call.start("hello")
     for _ in range(40):
         call.wait(0.5)
@@ -141,7 +141,7 @@ def test_T14_when_all_tries_failed_the_agent_apologises_and_hangs_up(call: Call)
 
 
 def test_T15_an_end_without_a_start_is_answered(call: Call) -> None:
-    """Flux row 20, pipecat#5425: a swallowed start left the caller unheard for good."""
+    """pipecat#5425: a swallowed start left the caller unheard for good."""
     out = call.end("hello")
     assert names(out)[:1] == ["SetTimer"]
     assert call.of(cmd.TurnCommitted) == [cmd.TurnCommitted(0, "hello")]

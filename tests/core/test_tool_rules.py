@@ -79,7 +79,7 @@ def test_T6_what_a_discarded_drafts_tool_found_is_dropped(call: Call) -> None:
 
 
 def test_T6_an_effect_asked_for_in_a_draft_runs_once_when_the_turn_has_settled(call: Call) -> None:
-    """Flux rows 39 and 40: never before, never twice, and the model is not asked again."""
+    """Never before, never twice, and the model is not asked again."""
     drafted(call)
     call.write(0, "One moment, I will put that down.", done=False)
     ask(call, 0, BOOK)

@@ -192,7 +192,7 @@ async def talk(line: FakeTransport) -> None:
 @pytest.mark.parametrize("name", FAULTS)
 @in_virtual_time(until=300)
 async def test_after_the_fault_a_turn_gets_one_answer(name: str) -> None:
-    """Flux rows 13 (one error for one failure), 35 (starts that come twice) and 42 among others."""
+    """One error for one failure, starts that come twice, ends without a start, among others."""
     watch, line = Watch(), FakeTransport()
     before = asyncio.all_tasks()
     async with ScriptedFlux() as flux:

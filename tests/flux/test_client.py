@@ -120,7 +120,7 @@ async def test_audio_is_sent_in_80_ms_chunks_as_it_is() -> None:
         assert heard.source.stats.audio_dropped == 0
 
 
-async def test_flux_row_24_and_36_audio_waits_for_connected_and_keeps_its_order() -> None:
+async def test_audio_waits_for_connected_and_keeps_its_order() -> None:
     async with ScriptedFlux(connected_delay=0.2) as flux:
         source = FluxSource(url=flux.url, timings=QUICK)
         first = bytes(range(256)) * 10
@@ -137,7 +137,7 @@ async def test_flux_row_24_and_36_audio_waits_for_connected_and_keeps_its_order(
             await running
 
 
-async def test_flux_row_17_and_18_missing_audio_is_replaced_by_silence() -> None:
+async def test_missing_audio_is_replaced_by_silence() -> None:
     async with ScriptedFlux() as flux, listening(flux, speak=False) as heard:
         call = await flux.connection()
         heard.source.feed(b"\x10\x10" * 1280)
@@ -173,7 +173,7 @@ async def test_T14_it_gives_up_after_its_tries_with_one_failure() -> None:
 
 
 @pytest.mark.parametrize("how", ["abort", "close_without_code", "error"])
-async def test_flux_row_12_13_25_26_a_lost_connection_is_one_loss_and_is_made_again(
+async def test_a_lost_connection_is_one_loss_and_is_made_again(
     how: str,
 ) -> None:
     async with ScriptedFlux() as flux, listening(flux) as heard:
@@ -206,7 +206,7 @@ async def test_T14_audio_that_flux_had_not_accounted_for_is_sent_again() -> None
         assert heard.source.stats.audio_resent >= 0.3
 
 
-async def test_flux_row_22_a_silent_connection_counts_as_lost() -> None:
+async def test_a_silent_connection_counts_as_lost() -> None:
     async with ScriptedFlux(chatter=False) as flux, listening(flux) as heard:
         await flux.connection()
         lost = await heard.until(ev.SourceLost)
@@ -224,7 +224,7 @@ async def test_reconnect_on_request() -> None:
         await flux.connection(1)
 
 
-async def test_flux_row_27_success_restores_the_tries() -> None:
+async def test_success_restores_the_tries() -> None:
     timings = FluxTimings(tries=2, backoff=0.01, healthy=0.0)
     async with ScriptedFlux() as flux, listening(flux, timings=timings) as heard:
         for number in range(5):
@@ -236,7 +236,7 @@ async def test_flux_row_27_success_restores_the_tries() -> None:
         assert not heard.of(ev.SourceFailed)
 
 
-async def test_flux_row_14_one_configure_is_in_flight_and_the_latest_values_win() -> None:
+async def test_one_configure_is_in_flight_and_the_latest_values_win() -> None:
     async with ScriptedFlux(configure_delay=0.15) as flux, listening(flux) as heard:
         call = await flux.connection()
         await heard.until(ev.SourceConnected)
@@ -250,7 +250,7 @@ async def test_flux_row_14_one_configure_is_in_flight_and_the_latest_values_win(
         assert sent == [0.71, 0.74]
 
 
-async def test_flux_row_14_a_configure_without_an_answer_is_given_up() -> None:
+async def test_a_configure_without_an_answer_is_given_up() -> None:
     timings = FluxTimings(configure=0.2)
     async with (
         ScriptedFlux(configure="ignore") as flux,
@@ -266,7 +266,7 @@ async def test_flux_row_14_a_configure_without_an_answer_is_given_up() -> None:
         assert heard.source.stats.configures_given_up == 1
 
 
-async def test_flux_row_15_changed_options_are_in_the_next_url() -> None:
+async def test_changed_options_are_in_the_next_url() -> None:
     async with ScriptedFlux() as flux, listening(flux) as heard:
         call = await flux.connection()
         await heard.until(ev.SourceConnected)
@@ -280,7 +280,7 @@ async def test_flux_row_15_changed_options_are_in_the_next_url() -> None:
         assert query.values("keyterm") == ["Ann"]
 
 
-async def test_flux_row_16_a_server_without_configure_is_never_sent_one() -> None:
+async def test_a_server_without_configure_is_never_sent_one() -> None:
     async with (
         ScriptedFlux(form="cloudflare", connected=False) as flux,
         listening(flux, dialect=CLOUDFLARE) as heard,
@@ -296,7 +296,7 @@ async def test_flux_row_16_a_server_without_configure_is_never_sent_one() -> Non
         assert "model" not in dict(flux.handshakes[0].query)
 
 
-async def test_flux_row_38_force_end_turn_and_its_warning() -> None:
+async def test_force_end_turn_and_its_warning() -> None:
     async with ScriptedFlux() as flux, listening(flux) as heard:
         call = await flux.connection()
         await heard.until(ev.SourceConnected)
@@ -320,7 +320,7 @@ async def test_T13_what_is_unknown_is_an_oddity() -> None:
         assert not heard.of(ev.SourceLost)
 
 
-async def test_flux_row_28_closing_is_quick_and_idempotent() -> None:
+async def test_closing_is_quick_and_idempotent() -> None:
     async with ScriptedFlux() as flux:
         async with listening(flux) as heard:
             await flux.connection()

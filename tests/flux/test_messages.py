@@ -101,17 +101,17 @@ def test_numbers_may_be_strings_and_odd_fields_are_left_out() -> None:
         ('{"type":"TurnInfo"}', UnknownMessage),
     ],
 )
-def test_flux_row_10_every_message_is_read_or_counted(text: str, kind: type) -> None:
+def test_every_message_is_read_or_counted(text: str, kind: type) -> None:
     assert isinstance(parse_message(text), kind)
 
 
-def test_flux_row_10_an_unknown_event_is_no_neutral_event() -> None:
+def test_an_unknown_event_is_no_neutral_event() -> None:
     info = parse_message(json.dumps(INFO | {"event": "Whistle", "trigger": "new"}))
     assert isinstance(info, TurnInfo)
     assert turn_event(info, 0, Times()) is None
 
 
-def test_flux_row_11_a_word_may_lack_confidence_and_times() -> None:
+def test_a_word_may_lack_confidence_and_times() -> None:
     info = parse_message(json.dumps(INFO | {"words": [{"word": "hi"}]}))
     assert isinstance(info, TurnInfo)
     event = turn_event(info, 0, Times())

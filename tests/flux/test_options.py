@@ -1,4 +1,4 @@
-"""Flux's inputs: checked before a connection is made (rows of reported bugs are named)."""
+"""Flux's inputs: checked before a connection is made."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_default_listens_eagerly() -> None:
     assert (query["encoding"], query["sample_rate"]) == ("linear16", "16000")
 
 
-def test_flux_row_1_and_2_terms_are_encoded_one_parameter_each() -> None:
+def test_terms_are_encoded_one_parameter_each() -> None:
     query = FluxOptions(keyterms=["Rosewood Clinic", "a&b", "é"]).for_audio(AudioFormat()).query()
     assert [v for k, v in parse_qsl(query) if k == "keyterm"] == ["Rosewood Clinic", "a&b", "é"]
     assert "Rosewood Clinic" not in query
@@ -61,7 +61,7 @@ def test_flux_row_1_and_2_terms_are_encoded_one_parameter_each() -> None:
         ({"tags": ["x" * 129]}, "tags", "128"),
     ],
 )
-def test_flux_row_3_4_5_what_flux_would_refuse_is_named_with_its_range(
+def test_what_flux_would_refuse_is_named_with_its_range(
     options: dict[str, Any], field: str, says: str
 ) -> None:
     with pytest.raises(FluxOptionError) as caught:
@@ -71,19 +71,19 @@ def test_flux_row_3_4_5_what_flux_would_refuse_is_named_with_its_range(
 
 
 @pytest.mark.parametrize("name", ["language", "smart_format", "keyterm", "diarize", "nonsense"])
-def test_flux_row_6_and_7_options_of_other_endpoints_are_refused(name: str) -> None:
+def test_options_of_other_endpoints_are_refused(name: str) -> None:
     with pytest.raises(FluxOptionError) as caught:
         FluxOptions(**{name: "x"})
     assert caught.value.field == name
 
 
-def test_flux_row_8_a_container_has_neither_encoding_nor_rate() -> None:
+def test_a_container_has_neither_encoding_nor_rate() -> None:
     names = [name for name, _ in parse_qsl(FluxOptions().query())]
     assert "encoding" not in names
     assert "sample_rate" not in names
 
 
-def test_flux_row_9_booleans_are_lower_case() -> None:
+def test_booleans_are_lower_case() -> None:
     query = dict(pairs(numerals=True, profanity_filter=False))
     assert query["numerals"] == "true"
     assert query.get("profanity_filter", "false") == "false"

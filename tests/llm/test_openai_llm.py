@@ -186,7 +186,7 @@ CALL = ToolCall("call_1", "book", '{"name": "Ann"}')
 CALL_2 = ToolCall("call_2", "look", "")
 
 
-def test_peers_row_24_tool_calls_stay_paired_with_their_results() -> None:
+def test_tool_calls_stay_paired_with_their_results() -> None:
     messages = (
         UserMessage("Book me in."),
         AssistantMessage("", tool_calls=(CALL, CALL_2)),
@@ -240,7 +240,7 @@ _messages: st.SearchStrategy[Message] = st.one_of(
 
 
 @given(st.lists(_messages, max_size=8))
-def test_peers_row_24_no_history_makes_a_request_that_is_refused(messages: list[Message]) -> None:
+def test_no_history_makes_a_request_that_is_refused(messages: list[Message]) -> None:
     assert fault_of_chat({"model": "m", "messages": chat_messages("Be short.", messages)}) is None
 
 

@@ -382,7 +382,7 @@ async def test_a_name_that_is_none_is_said_before_the_call(
 
 
 @in_virtual_time()
-async def test_flux_row_20_a_turn_that_began_while_muted_is_answered(converse: Converse) -> None:
+async def test_a_turn_that_began_while_muted_is_answered(converse: Converse) -> None:
     """pipecat#5425: its start was swallowed, and the caller unheard for the rest of the call."""
     async with converse(llm=ScriptedLLM(["Good morning to you."])) as talk:
         await asyncio.sleep(0.1)
@@ -396,7 +396,7 @@ async def test_flux_row_20_a_turn_that_began_while_muted_is_answered(converse: C
 
 
 @in_virtual_time()
-async def test_flux_row_21_a_muted_caller_is_silence_to_the_source(converse: Converse) -> None:
+async def test_a_muted_caller_is_silence_to_the_source(converse: Converse) -> None:
     """dograh-hq/pipecat#52: speech during mute made phantom turns."""
     async with converse() as talk:
         await asyncio.sleep(0.1)

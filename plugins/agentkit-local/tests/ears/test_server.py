@@ -205,7 +205,7 @@ async def test_what_cannot_be_read_is_fatal(ears: FluxServer, message: str) -> N
 async def test_close_stream_gives_all_the_words_and_no_end_of_turn(
     ears: FluxServer, recordings: Callable[[], Any], word_errors: Callable[..., Any]
 ) -> None:
-    """Flux row 6: a finite stream gets its tail; the close frame has no code."""
+    """A finite stream gets its tail; the close frame has no code."""
     speech = recordings()[4]
     async with connect(f"{ears.url}?{RAW}") as socket:
         await socket.send(speech.samples.rstrip(b"\0"))
