@@ -82,7 +82,8 @@ LIST := import sys, tomllib; \
   own = {data["project"]["name"] for data in found}; \
   named = [d for data in found for d in [*data["build-system"]["requires"], \
            *data["project"]["dependencies"], \
-           *data["project"].get("optional-dependencies", {}).get("audio", [])]]; \
+           *(d for extra in ("audio", "serve") \
+             for d in data["project"].get("optional-dependencies", {}).get(extra, []))]]; \
   print("editables>=0.5", "websockets<17", *[d for d in named if d.split("[")[0].split(">")[0].split("=")[0] not in own], sep="\n")
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header \
   --no-emit-index-url --no-annotate --generate-hashes

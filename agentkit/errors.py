@@ -18,6 +18,7 @@
     │   ├── FluxProtocolError      Flux reported a fatal error
     │   └── FluxConnectionError    the connection was lost, or could not be made
     ├── TransportError             the caller's side of the audio failed
+    │   └── CallControlError       a carrier did not do what it was asked to do with a call
     └── RecordError                a record cannot be read or does not replay
 
 Each has a stable ``code`` for programs and a message for people. No message holds a secret or
@@ -201,6 +202,22 @@ class TransportError(AgentkitError):
     """The caller's side of the audio failed."""
 
     code = "transport"
+
+
+class CallControlError(TransportError):
+    """A carrier did not do what it was asked to do with a call: hang up, transfer, dial.
+
+    Args:
+        message: for people, free of secrets and numbers.
+        status: the HTTP status, if there was one.
+    """
+
+    code = "call_control"
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retryable = status is None or status == 429 or status >= 500
 
 
 class RecordError(AgentkitError):

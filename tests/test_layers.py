@@ -20,6 +20,8 @@ LAYERS: dict[str, float] = {
     "agentkit.flux": 3,
     "agentkit.flux.options": 1,
     "agentkit.flux.messages": 1,
+    "agentkit.carriers": 1,
+    "agentkit.callcontrol": 3,
     "agentkit.turns": 2,
     "agentkit.tools": 2.5,
     "agentkit._arguments": 2.5,
@@ -70,7 +72,7 @@ NO_IO = {
 """What layer 0 does without."""
 
 
-TOGETHER = {0, 2.5, 2.9, 5}
+TOGETHER = {0, 1, 2.5, 2.9, 5}
 """Layers whose modules may use one another."""
 
 PLUGINS = {path.parent.name for path in ROOT.parent.glob("plugins/*/*/__init__.py")}
