@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from agentkit.core.events import SourceEvent, SourceOddity
 from agentkit.errors import FluxConnectionError, FluxProtocolError, SourceError
 from agentkit.flux.configuring import Configuring
-from agentkit.flux.handshake import Secrets, closing, scrub
+from agentkit.flux.handshake import Secrets, closing, reported
 from agentkit.flux.messages import (
     CLOSE_STREAM,
     FORCE_END_TURN,
@@ -266,10 +266,7 @@ class Connection:
             self.turn_end_asked = False
             self._odd(f"warning {message.code}")
         elif isinstance(message, ErrorMessage):
-            return FluxProtocolError(
-                scrub(message.code or "an error", self._secrets),
-                scrub(message.description, self._secrets),
-            )
+            return reported(message, self._secrets)
         elif isinstance(message, UnknownMessage):
             self._odd(message.kind)
         return None

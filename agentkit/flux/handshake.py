@@ -119,7 +119,7 @@ async def open_socket(
                 close_timeout=_CLOSE_TIMEOUT,
                 logger=_wire_log,
             )
-            said = [] if ready_on_open else await _until_ready(socket)
+            said = [] if ready_on_open else await _until_ready(socket, secrets)
         ready = True
         return socket, said
     except InvalidStatus as error:
@@ -137,7 +137,7 @@ async def open_socket(
             socket.transport.abort()
 
 
-async def _until_ready(socket: ClientConnection) -> list[bytes]:
+async def _until_ready(socket: ClientConnection, secrets: Secrets) -> list[bytes]:
     """Wait for `Connected`. A server that says something else first is taken as ready."""
     while True:
         data = await socket.recv(decode=False)
@@ -145,7 +145,7 @@ async def _until_ready(socket: ClientConnection) -> list[bytes]:
         if isinstance(message, Connected):
             return []
         if isinstance(message, ErrorMessage):
-            raise FluxProtocolError(message.code or "an error", message.description)
+            raise reported(message, secrets)
         if not isinstance(message, UnknownMessage):
             return [data]
 
@@ -173,6 +173,13 @@ def _body_reason(body: bytes | bytearray) -> str:
         return text
     said = [str(fields[name]) for name in ("err_code", "err_msg", "error") if fields.get(name)]
     return ": ".join(said) or text
+
+
+def reported(message: ErrorMessage, secrets: Secrets) -> FluxProtocolError:
+    """Flux's own fatal error, with no secret in it."""
+    return FluxProtocolError(
+        scrub(message.code or "an error", secrets), scrub(message.description, secrets)
+    )
 
 
 def closing(error: ConnectionClosed, secrets: Secrets) -> str:

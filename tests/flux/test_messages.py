@@ -11,6 +11,7 @@ from hypothesis import given
 from agentkit.core import events as ev
 from agentkit.flux.messages import (
     Configure,
+    ConfigureFailure,
     ConfigureSuccess,
     Connected,
     ErrorMessage,
@@ -67,7 +68,7 @@ def test_turn_infos_become_neutral_events(name: str, kind: type) -> None:
     assert event.text == "Can you move it?"
     assert event.speech_start == pytest.approx(114.8)
     assert event.speech_end is None, "the last word has no time"
-    assert event.words[1] == ev.Word("you")
+    assert event.words == (ev.Word("Can", 0.97, 14.8, 14.96), ev.Word("you"))
 
 
 def test_cloudflares_form_without_a_type_reads_as_well() -> None:
@@ -127,6 +128,34 @@ def test_a_word_may_lack_confidence_and_times() -> None:
 )
 def test_nothing_that_can_be_sent_raises(value: object) -> None:
     parse_message(json.dumps(value))
+
+
+@pytest.mark.parametrize("name", ["Update", "StartOfTurn"])
+@pytest.mark.parametrize("confidence", [0.0, 0.99])
+def test_a_confidence_makes_no_event_by_itself(name: str, confidence: float) -> None:
+    """Flux reports high confidences in the middle of a sentence, and while nobody speaks."""
+    fields = INFO | {"event": name, "end_of_turn_confidence": confidence}
+    info = parse_message(json.dumps(fields))
+    assert isinstance(info, TurnInfo)
+    event = turn_event(info, 0, Times())
+    assert type(event) is (ev.TurnUpdated if name == "Update" else ev.TurnStarted)
+
+
+def test_a_refusal_without_code_and_description_is_read() -> None:
+    """Older servers send neither."""
+    message = parse_message('{"type":"ConfigureFailure","request_id":"r","sequence_id":3}')
+    assert message == ConfigureFailure(request_id="r", sequence_id=3)
+
+
+def test_what_a_configure_changes_has_its_place_and_type() -> None:
+    """Flux wants ``numerals`` as a boolean beside the thresholds; null switches eager ends off."""
+    sent = Configure.of({"numerals": True, "eager_eot_threshold": None, "keyterms": []}).to_json()
+    assert json.loads(sent) == {
+        "type": "Configure",
+        "thresholds": {"eager_eot_threshold": None},
+        "keyterms": [],
+        "numerals": True,
+    }
 
 
 def test_a_configure_has_only_what_was_given() -> None:

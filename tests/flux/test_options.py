@@ -28,8 +28,47 @@ def test_the_default_listens_eagerly() -> None:
 def test_terms_are_encoded_one_parameter_each() -> None:
     query = FluxOptions(keyterms=["Rosewood Clinic", "a&b", "é"]).for_audio(AudioFormat()).query()
     assert [v for k, v in parse_qsl(query) if k == "keyterm"] == ["Rosewood Clinic", "a&b", "é"]
-    assert "Rosewood Clinic" not in query
-    assert query.count("keyterm=") == 3
+    assert query.endswith("keyterm=Rosewood%20Clinic&keyterm=a%26b&keyterm=%C3%A9")
+
+
+def test_tags_are_encoded_one_parameter_each() -> None:
+    query = FluxOptions(tags=["night shift", "a&b=c"]).for_audio(AudioFormat()).query()
+    assert query.endswith("tag=night%20shift&tag=a%26b%3Dc")
+
+
+def test_the_term_that_is_too_long_is_named_and_one_at_the_limit_is_taken() -> None:
+    assert FluxOptions(keyterms=["x" * 100]).keyterms == ("x" * 100,)
+    with pytest.raises(FluxOptionError, match="y" * 101):
+        FluxOptions(keyterms=["fine", "y" * 101])
+
+
+@pytest.mark.parametrize(
+    "name", ["eot_threshold", "eager_eot_threshold", "eot_timeout_ms", "sample_rate"]
+)
+def test_zero_is_a_value_and_none_is_not_sent(name: str) -> None:
+    """A zero that counts as "not given" becomes the default, and nobody is told."""
+    for zero in (0, 0.0, "0"):
+        with pytest.raises(FluxOptionError) as caught:
+            FluxOptions(**{name: zero})
+        assert caught.value.field == name
+        with pytest.raises(FluxOptionError):
+            FluxOptions().with_changes({name: zero})
+    left_out = FluxOptions().with_changes({name: None})
+    assert left_out.value(name) is None
+    assert name not in dict(parse_qsl(left_out.query()))
+
+
+def test_false_is_sent_and_none_is_not() -> None:
+    for name in ("numerals", "profanity_filter", "mip_opt_out"):
+        assert (name, "false") in pairs(**{name: False})
+        assert name not in dict(pairs(**{name: None}))
+
+
+def test_an_empty_list_is_sent_as_nothing_and_is_a_change() -> None:
+    before = FluxOptions(keyterms=["Ann"])
+    after = before.with_changes({"keyterms": []})
+    assert "keyterm" not in after.query()
+    assert after.changed_from(before) == {"keyterms": ()}
 
 
 @pytest.mark.parametrize(
@@ -52,9 +91,12 @@ def test_terms_are_encoded_one_parameter_each() -> None:
         ({"keyterms": [" "]}, "keyterms", "blank"),
         ({"keyterms": ["a,b"]}, "keyterms", "own item"),
         ({"keyterms": ["a"] * 101}, "keyterms", "100 terms"),
+        ({"keyterms": ["a b c d e f"] * 99}, "keyterms", "500 tokens"),
+        ({"keyterms": [""]}, "keyterms", "blank"),
         ({"model": "flux"}, "model", "flux-general-en"),
         ({"language_hints": ["de"]}, "language_hints", "flux-general-multi"),
         ({"model": "flux-general-multi", "language_hints": ["xx"]}, "language_hints", "en"),
+        ({"model": "flux-general-multi", "language_hints": [""]}, "language_hints", "en"),
         ({"redact": "names"}, "redact", "numbers"),
         ({"sample_rate": 11025}, "sample_rate", "16000"),
         ({"encoding": "mp3"}, "encoding", "linear16"),
