@@ -72,3 +72,38 @@ async def test_after_giving_up_it_takes_no_more_audio(on_call: OnCall) -> None:
             await call.until(ev.SourceFailed)
             await call.speak(5.0)
             assert call.source.stats.audio_dropped == 0
+
+
+@in_virtual_time(until=60)
+async def test_closing_from_two_sides_at_once_and_again(on_call: OnCall) -> None:
+    async with ScriptedFlux() as flux, on_call(flux) as call:
+        flow = await call.ready()
+        await asyncio.gather(call.source.aclose(), call.source.aclose())
+        await call.source.aclose()
+        assert [control["type"] for control in flow.controls] == ["CloseStream"]
+        assert not call.of(ev.SourceLost)
+        call.source.reconnect("too late")
+        call.source.end_turn()
+        call.source.feed(bytes(640))
+
+
+async def test_closing_before_it_has_run() -> None:
+    async with ScriptedFlux() as flux:
+        source = FluxSource(url=flux.url)
+        source.feed(bytes(640))
+        await source.aclose()
+        await source.run(LINE, lambda event: None, asyncio.get_running_loop().time)
+        assert flux.handshakes == []
+
+
+@in_virtual_time(until=60)
+async def test_closing_while_it_waits_to_connect_again(on_call: OnCall) -> None:
+    async with ScriptedFlux() as flux, on_call(flux) as call:
+        flow = await call.ready()
+        flux.drop(99)
+        await flow.abort()
+        await flux.attempts(4)
+        begun = call.now
+        await call.source.aclose()
+        assert call.now - begun < 0.1
+        assert not call.of(ev.SourceFailed)

@@ -10,6 +10,7 @@ import pytest
 
 from agentkit.audio import AudioFormat
 from agentkit.core import events as ev
+from agentkit.errors import FluxOptionError
 from agentkit.flux import FluxOptions
 from agentkit.testing import ScriptedFlux
 from agentkit.testing.clock import in_virtual_time
@@ -115,3 +116,122 @@ async def test_a_control_message_that_was_fatal_is_not_sent_again(
         assert len(lost) == 1
         assert "UNPARSABLE_CLIENT_MESSAGE" in lost[0].reason
         assert not (call.source.can_configure if verb == "configure" else call.source.can_end_turn)
+
+
+@in_virtual_time(until=60)
+async def test_closing_does_not_overtake_the_end_that_was_asked_for(
+    on_call: OnCall, tone: Tone
+) -> None:
+    """After ``CloseStream`` Flux ends no turn any more."""
+    async with ScriptedFlux() as flux:
+        async with on_call(flux) as call:
+            flow = await call.ready()
+            await flow.start("goodbye then")
+            await call.until(ev.TurnStarted)
+            call.source.feed(tone(0.55))
+            call.source.end_turn()
+        controls = [control["type"] for control in flow.controls]
+        assert controls == ["ForceEndTurn", "CloseStream"]
+        ended = call.of(ev.TurnEnded)
+        assert [(end.text, end.trigger) for end in ended] == [("goodbye then", "manual")]
+
+
+@in_virtual_time(until=60)
+async def test_an_end_that_is_asked_for_without_a_turn_is_warned_of_and_no_loss(
+    on_call: OnCall,
+) -> None:
+    async with ScriptedFlux() as flux, on_call(flux) as call:
+        flow = await call.ready()
+        for count in (1, 2):
+            call.source.end_turn()
+            oddity = await call.until(ev.SourceOddity, count)
+            assert oddity.kind == "warning FORCE_END_TURN_NO_ACTIVE_TURN"
+        await flow.start("hello")
+        await call.until(ev.TurnStarted)
+        call.source.end_turn()
+        await call.until(ev.TurnEnded)
+        assert not call.of(ev.SourceLost)
+        assert call.source.can_end_turn
+
+
+@in_virtual_time(until=60)
+async def test_without_a_connection_changes_wait_for_the_next_url(on_call: OnCall) -> None:
+    async with ScriptedFlux() as flux, on_call(flux) as call:
+        flow = await call.ready()
+        flux.drop(2)
+        await flow.abort()
+        await call.until(ev.SourceLost)
+        call.source.configure({"eot_threshold": 0.9, "keyterms": ["Ann"]})
+        again = await call.ready(1)
+        await again.heard(6.0, timeout=10)
+        assert again.controls == []
+        assert again.handshake.values("eot_threshold") == ["0.9"]
+        assert again.handshake.values("keyterm") == ["Ann"]
+
+
+@in_virtual_time(until=60)
+async def test_what_changes_during_the_handshake_is_told_as_soon_as_flux_is_ready(
+    on_call: OnCall,
+) -> None:
+    async with ScriptedFlux(connected_delay=1.0) as flux, on_call(flux) as call:
+        await flux.attempts(1)
+        call.source.configure({"eot_timeout_ms": 8000})
+        flow = await call.ready()
+        told = await flow.asked("Configure")
+        assert told == {"type": "Configure", "thresholds": {"eot_timeout_ms": 8000}}
+        assert flow.handshake.values("eot_timeout_ms") == ["5000"]
+
+
+@in_virtual_time(until=60)
+async def test_only_what_changed_is_sent_and_terms_are_sent_whole(on_call: OnCall) -> None:
+    """Flux replaces its list of terms by the one that comes."""
+    options = FluxOptions(keyterms=["Ann"])
+    async with ScriptedFlux() as flux, on_call(flux, options=options) as call:
+        flow = await call.ready()
+        for changes in (
+            {"eot_threshold": 0.8, "keyterms": ["Ann"]},
+            {"eot_threshold": 0.8, "keyterms": ["Ann", "Bob"]},
+            {"eot_threshold": 0.8, "eager_eot_threshold": None},
+            {"eot_threshold": 0.8},
+            {"keyterms": []},
+        ):
+            call.source.configure(changes)
+            await asyncio.sleep(0.5)
+        assert flow.controls == [
+            {"type": "Configure", "thresholds": {"eot_threshold": 0.8}},
+            {"type": "Configure", "keyterms": ["Ann", "Bob"]},
+            {"type": "Configure", "thresholds": {"eager_eot_threshold": None}},
+            {"type": "Configure", "keyterms": []},
+        ]
+        assert len(flux.handshakes) == 1
+
+
+@in_virtual_time(until=60)
+@pytest.mark.parametrize("wrong", [{"eot_threshold": 0.0}, {"eager_eot_threshold": 0.9}])
+async def test_a_change_that_flux_would_refuse_is_named_and_changes_nothing(
+    wrong: dict[str, float], on_call: OnCall
+) -> None:
+    async with ScriptedFlux() as flux, on_call(flux) as call:
+        flow = await call.ready()
+        with pytest.raises(FluxOptionError) as caught:
+            call.source.configure(wrong)
+        assert caught.value.field in wrong
+        await asyncio.sleep(1.0)
+        assert flow.controls == []
+        assert call.source.options == FluxOptions()
+
+
+@in_virtual_time(until=60)
+async def test_an_answer_that_comes_late_counts_for_nothing_else(on_call: OnCall) -> None:
+    """Acknowledgements were seen to take up to 18 s."""
+    async with ScriptedFlux(configure_delay=12.0) as flux, on_call(flux) as call:
+        flow = await call.ready()
+        call.source.configure({"eot_threshold": 0.8})
+        await flow.asked("Configure")
+        await asyncio.sleep(6.0)
+        call.source.configure({"eot_threshold": 0.9})
+        await flow.asked("Configure", 2)
+        await asyncio.sleep(20.0)
+        assert call.source.options.eot_threshold == 0.9
+        assert [told["thresholds"]["eot_threshold"] for told in flow.controls] == [0.8, 0.9]
+        assert not call.of(ev.SourceLost)

@@ -201,3 +201,57 @@ async def test_what_was_said_before_a_close_is_still_heard(on_call: OnCall) -> N
         lost = await call.until(ev.SourceLost)
         assert call.of(ev.TurnEnded)[0].text == "yes"
         assert "1011 NET-0001" in lost.reason
+
+
+@in_virtual_time(until=120)
+async def test_a_drop_while_a_send_is_blocked_is_one_loss_and_made_good(on_call: OnCall) -> None:
+    patient = FluxTimings(stall=1e9, send=1e9, ping_interval=1e6)
+    audio = AudioFormat("linear16", 48000)
+    async with (
+        ScriptedFlux(receive_buffer=4096) as flux,
+        on_call(flux, audio=audio, timings=patient) as call,
+    ):
+        flow = await call.ready()
+        await flow.block_reads()
+        while call.source.stats.audio_dropped == 0.0:  # nothing goes out any more
+            await call.speak(1.0)
+        flow.abort_now()
+        await call.ready(1)
+        assert len(call.of(ev.SourceLost)) == 1
+        assert not call.of(ev.SourceFailed)
+
+
+@in_virtual_time(until=120)
+async def test_audio_that_flux_cannot_decode_ends_the_call_and_is_named(on_call: OnCall) -> None:
+    script = [Cue("close", 1008, "DATA-0000", at=0.2)]
+    async with ScriptedFlux(*[script] * 9) as flux, on_call(flux) as call:
+        failed = await call.until(ev.SourceFailed)
+        assert "1008 DATA-0000" in failed.message
+        assert len(flux.handshakes) == FluxTimings().tries
+
+
+@in_virtual_time(until=60)
+async def test_a_turn_in_which_the_audio_stops_still_comes_to_its_end(on_call: OnCall) -> None:
+    """Flux counts time in audio: without any, a turn that is open stays open for ever."""
+    script = [Cue("start", "hello", at=0.5), Cue("end", "hello", at=6.0, trigger="timeout")]
+    async with ScriptedFlux(script) as flux, on_call(flux) as call:
+        await call.ready()
+        await call.speak(1.0)
+        ended = await call.until(ev.TurnEnded, within=6.0)
+        assert ended.trigger == "timeout"
+        assert not call.of(ev.SourceLost)
+
+
+@in_virtual_time(until=60)
+async def test_a_whole_call_is_one_connection(on_call: OnCall) -> None:
+    """A socket for each utterance lost the first words of each."""
+    async with ScriptedFlux() as flux, on_call(flux) as call:
+        flow = await call.ready()
+        for number in range(10):
+            await call.speak(0.5)
+            await flow.start(f"turn {number}")
+            await flow.end(f"turn {number}")
+            await call.be_silent(0.5)
+        await call.until(ev.TurnEnded, 10)
+        assert [end.index for end in call.of(ev.TurnEnded)] == list(range(10))
+        assert len(flux.handshakes) == 1

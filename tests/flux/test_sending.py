@@ -88,6 +88,7 @@ async def test_silence_stands_for_missing_audio_and_is_counted(
         await call.speak(1.0)
         await flow.heard(4.9)
         assert call.source.stats.silence_sent == pytest.approx(3.0, abs=0.2)
+        assert call.source.stats.audio_sent == pytest.approx(flow.seconds), "Flux bills all of it"
         assert fastest(flow) <= 1.25 + 0.16 / 0.5
         middle = bytes(flow.audio[LINE.size(1.5) : LINE.size(3.5)])
         assert middle == LINE.silence(2.0)
@@ -113,6 +114,7 @@ async def test_silence_flows_before_the_caller_is_heard_at_all(on_call: OnCall) 
         await flow.heard(12.0, timeout=13)
         assert call.now == pytest.approx(12.0, abs=0.5)
         assert all(size for _, size in flow.arrivals), "never an empty message"
+        assert flow.controls == [], "Flux takes no KeepAlive"
 
 
 async def test_a_loop_that_stood_still_gets_no_silence(on_call: OnCall, tone: Tone) -> None:
