@@ -188,13 +188,14 @@ async def test_only_what_changed_is_sent_and_terms_are_sent_whole(on_call: OnCal
     options = FluxOptions(keyterms=["Ann"])
     async with ScriptedFlux() as flux, on_call(flux, options=options) as call:
         flow = await call.ready()
-        for changes in (
+        wanted: list[dict[str, Any]] = [
             {"eot_threshold": 0.8, "keyterms": ["Ann"]},
             {"eot_threshold": 0.8, "keyterms": ["Ann", "Bob"]},
             {"eot_threshold": 0.8, "eager_eot_threshold": None},
             {"eot_threshold": 0.8},
             {"keyterms": []},
-        ):
+        ]
+        for changes in wanted:
             call.source.configure(changes)
             await asyncio.sleep(0.5)
         assert flow.controls == [
