@@ -129,6 +129,7 @@ class Caller:
         """The last event belongs to a newer index than the open turn, which had no end."""
         self._index = -1
         self._sequence = -1
+        self._lost: int | None = None
         self._next_turn = 0
         self._ended_by_machine = ""
 
@@ -139,6 +140,7 @@ class Caller:
                 self.lose(self.connection)
             self.connection = max(connection, self.connection)
             self._index = self._sequence = -1
+            self._lost = None
         self.connected = True
 
     def lose(self, connection: int) -> bool:
@@ -146,6 +148,7 @@ class Caller:
         if connection < self.connection:
             return False
         self.connected = False
+        self._lost = connection
         if self.turn and self.turn.state is not CallerState.ENDED:
             self._keep(self.turn, overlaps=True)
         return True
@@ -193,7 +196,7 @@ class Caller:
     def _stale(self, event: TurnEvent) -> str | None:
         if event.connection > self.connection:
             self.connect(event.connection)
-        if event.connection < self.connection:
+        if event.connection < self.connection or event.connection == self._lost:
             return "message of an older connection"
         if event.sequence is not None:
             if event.sequence <= self._sequence:

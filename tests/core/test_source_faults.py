@@ -25,6 +25,34 @@ def test_T13_messages_of_an_older_connection_change_nothing(call: Call) -> None:
     assert out == [cmd.Oddity("message of an older connection")]
 
 
+def test_T13_what_comes_after_its_connection_was_lost_changes_nothing(call: Call) -> None:
+    """It must not keep the turn open either: nothing will end it but the machine."""
+    call.start("hello")
+    call.on(ev.SourceLost(0, "closed"))
+    assert call.update("hello there") == [cmd.Oddity("message of an older connection")]
+    call.wait(5.1)
+    assert call.of(cmd.TurnCommitted) == [cmd.TurnCommitted(0, "hello")]
+
+
+def test_T13_a_connection_announced_twice_is_one(call: Call) -> None:
+    call.start("hello")
+    call.on(ev.SourceConnected(0))
+    assert names(call.update("hello", sequence=1)) == ["Oddity"], "its numbers go on"
+    call.end("hello there")
+    assert call.said == ["user: hello there"]
+
+
+def test_T13_a_source_may_number_nothing(call: Call) -> None:
+    call.start("hello", sequence=None)
+    call.end("hello there", sequence=None)
+    assert call.said == ["user: hello there"]
+
+
+def test_T13_updates_without_words_open_no_turn(call: Call) -> None:
+    assert [call.update("") for _ in range(3)] == [[]] * 3
+    assert call.end("") == []
+
+
 def test_T13_repeated_and_late_sequence_ids_change_nothing(call: Call) -> None:
     call.start("hello", sequence=5)
     assert names(call.update("hello there", sequence=5)) == ["Oddity"]
