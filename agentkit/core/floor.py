@@ -69,11 +69,10 @@ class Floor:
 
     def add_aside(self, reply: Reply) -> None:
         """Let a reply be heard while the current one, all heard so far, waits for more (T20)."""
-        if self.current is not None:
-            self.current.playing = False
-            self.waiting.appendleft(self.current)
-            self.current = None
-        self.waiting.appendleft(reply)
+        assert self.current is not None  # noqa: S101
+        self.current.playing = False
+        self.waiting.extendleft((self.current, reply))
+        self.current = None
         self.advance()
 
     def replace(self, old: Reply, new: Reply) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,21 @@ class ReplyEntry:
                 found += aside.messages()
             at = max(at, step.after)
         if rest := self.text[at:].strip():
-            found.append(AssistantMessage(rest, self.reply, self.interrupted))
-        elif found and self.interrupted and isinstance(found[-1], AssistantMessage):
-            found[-1] = AssistantMessage(found[-1].text, self.reply, True)
+            found.append(AssistantMessage(rest, self.reply))
+        if self.interrupted:
+            self._mark_cut(found)
         return found
+
+    def _mark_cut(self, found: list[Message]) -> None:
+        """It was cut where its last words were heard; if none were, where it waited for a tool."""
+        own = [
+            (bool(message.text), at, message)
+            for at, message in enumerate(found)
+            if isinstance(message, AssistantMessage) and message.reply == self.reply
+        ]
+        if own:
+            _, at, message = max(own, key=lambda item: item[:2])
+            found[at] = replace(message, interrupted=True)
 
 
 def add_message(messages: list[Message], message: Message) -> None:
@@ -160,14 +171,10 @@ class History:
         self._entry(reply)
 
     def hear(self, reply: int, text: str, *, interrupted: bool = False) -> None:
-        """So much of the reply was heard. Nothing heard leaves no message."""
-        entry = self._replies.get(reply)
-        if entry is None:
-            if not text.strip():
-                return
-            entry = self._entry(reply)
-        entry.text = text
-        entry.interrupted = interrupted
+        """So much was heard of a reply that has begun. Nothing heard leaves no message."""
+        if entry := self._replies.get(reply):
+            entry.text = text
+            entry.interrupted = interrupted
 
     def forget(self, reply: int) -> None:
         """Nothing of the reply is remembered (T11)."""

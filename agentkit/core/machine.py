@@ -71,7 +71,6 @@ from agentkit.core.commands import (
     Reconnect,
     ReplyEnded,
 )
-from agentkit.core.floor import MARK_INTERVAL
 from agentkit.core.history import Message, UserMessage, add_message
 from agentkit.core.policy import Policy
 from agentkit.core.replies import ReplyState
@@ -188,13 +187,10 @@ class TurnMachine(Waiting):
 
     def messages(self) -> tuple[Message, ...]:
         """The history, with what was heard by now of what is being said."""
-        current = self._floor.current
-        if current and current.first_heard is not None:
-            if current.interruptible:
-                heard = current.text_heard(current.heard_by(self._now, MARK_INTERVAL))
-            else:
-                heard = current.text
-            self.history.hear(current.id, heard)
+        for reply in self._floor.replies:
+            if reply.first_heard is not None:
+                heard = self._heard_of(reply) if reply.interruptible else reply.text
+                self.history.hear(reply.id, heard)
         return self.history.messages()
 
     def is_draft(self, reply: int) -> bool:
@@ -344,7 +340,7 @@ class TurnMachine(Waiting):
             turn.ended = self._now
             self._commit(turn, turn.words)
         for reply in self._floor.replies:
-            heard = reply.text_heard(reply.heard_by(self._now, MARK_INTERVAL))
+            heard = self._heard_of(reply)
             self._drop(reply, "call_ended")
             self.history.hear(reply.id, heard, interrupted=True)
             self._emit(ReplyEnded(reply.id, reply.request, reply.turn, heard, True))
@@ -409,9 +405,6 @@ class TurnMachine(Waiting):
 
     def _is_stalled(self) -> None:
         """T14: an open turn that makes no progress means that the connection is as good as lost."""
-        turn = self.caller.turn
-        if turn is None or turn.state is CallerState.ENDED or not self.caller.connected:
-            return
         due = self._progressed + self.policy.limits.stalled_turn
         if self._now < due:
             self._set(STALLED_TURN, due)

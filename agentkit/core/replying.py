@@ -230,7 +230,7 @@ class Replying:
             return
         if self._floor.current is not reply:
             return
-        said = reply.text if reply.made or not reply.text.strip() else ""
+        said = reply.text if reply.first_heard is not None else ""
         self.history.hear(reply.id, said)
         self._retire(reply)
         self._emit(ReplyEnded(reply.id, reply.request, reply.turn, said, False))
@@ -341,15 +341,14 @@ class Replying:
     # ----------------------------------------------------------------------- how turns end up
 
     def _close_turn(self, turn: Turn, outcome: Outcome, reply: Reply | None) -> None:
-        if turn.outcome is None:
-            turn.outcome = outcome
-            self._emit(TurnClosed(turn.id, outcome, turn_times(turn, reply)))
+        assert turn.outcome is None  # noqa: S101
+        turn.outcome = outcome
+        self._emit(TurnClosed(turn.id, outcome, turn_times(turn, reply)))
         if self._unsettled is not turn:
             self._turns.pop(turn.id, None)
 
     def _cut(self, reply: Reply, reason: DiscardReason) -> None:
-        playing = self._floor.current is reply
-        heard = reply.text_heard(reply.heard_by(self._now, MARK_INTERVAL)) if playing else ""
+        heard = self._heard_of(reply)
         self._drop(reply, reason)
         self.history.hear(reply.id, heard, interrupted=True)
         self._emit(ReplyEnded(reply.id, reply.request, reply.turn, heard, True))
@@ -357,6 +356,12 @@ class Replying:
             unheard: Outcome = "merged" if reason == "interrupted" else "silent"
             closes: Outcome = "heard" if heard else unheard
             self._close_turn(self._turns[reply.turn], closes, reply)
+
+    def _heard_of(self, reply: Reply) -> str:
+        """What the caller has heard of a reply by now, also of one that waits behind a filler."""
+        if reply.first_heard is None:
+            return ""
+        return reply.text_heard(reply.heard_by(self._now, MARK_INTERVAL))
 
     def _hang_up(self) -> None:
         self._emit(HangUp(self._closing or "hangup"))

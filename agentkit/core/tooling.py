@@ -83,7 +83,7 @@ class Tooling(Replying):
         if reply.state is ReplyState.ENDED:
             if not reply.running:
                 del self._replies[reply.id]
-        elif not self.ended:
+        else:
             self._run_tools(reply)
             self._check(reply)
 
@@ -138,6 +138,6 @@ class Tooling(Replying):
 
     def _say_filler(self) -> None:
         text, reply = self._filler(), self._floor.current
-        if text and reply is not None:
-            reply.filled = True
-            self._floor.add_aside(self._start("filler", text=text))
+        assert reply is not None  # noqa: S101
+        reply.filled = True
+        self._floor.add_aside(self._start("filler", text=text))

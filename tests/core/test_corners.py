@@ -84,6 +84,48 @@ def test_a_call_started_twice_changes_nothing(call: Call) -> None:
     assert call.on(ev.CallStarted()) == []
 
 
+def test_T12_turns_with_nothing_heard_between_are_one_message(call: Call) -> None:
+    call.turn("hello")
+    call.on(ev.InterruptRequested())
+    call.wait(0.7)
+    call.turn("are you open")
+    assert call.said == ["user: hello are you open"]
+
+
+def test_other_settings_hold_from_the_next_reply_on(call: Call) -> None:
+    """Hand-over: a draft made under the old ones does not fit."""
+    call.start("hello")
+    call.eager("hello")
+    call.on(ev.PolicyChanged(Policy(speculation=Speculation(depth="off"))))
+    assert cmd.Discard(0, "version") in call.end("hello")
+    call.start("and")
+    assert call.eager("and you") == []
+
+
+def test_T7_speech_of_the_agents_own_is_begun_again_in_its_place(call: Call) -> None:
+    call.on(ev.SayRequested(0))
+    out = call.on(ev.ReplyFailed(0, "tts", "tts.server", True))
+    assert cmd.StartReply(1, "say", None, 0, attempt=2) in out
+    out = call.on(ev.ReplyFailed(1, "tts", "tts.server", True))
+    assert cmd.StartReply(2, "apology") in out
+    call.answer("I am sorry.")
+    call.hear(1.0)
+    assert call.said == ["assistant: I am sorry."]
+
+
+def test_T21_the_first_sound_that_is_not_silence_has_its_own_time(call: Call) -> None:
+    call.turn("hello")
+    call.answer("Good morning.")
+    times = []
+    for silent in (True, True, False, False):
+        times.append(call.now)
+        call.on(ev.SoundSent(0, silent))
+        call.now += 0.02
+    call.hear(1.0)
+    closed = call.of(cmd.TurnClosed)[0].times
+    assert (closed.first_audio_sent, closed.first_sound_sent) == (times[0], times[2])
+
+
 def test_text_of_a_reply_that_was_written_is_passed_over(call: Call) -> None:
     call.turn("hello")
     call.write(0, "Good morning.")

@@ -133,6 +133,20 @@ def test_T3_a_parked_draft_speaks_again_what_was_not_voiced_whole(call: Call) ->
     assert [speak.piece for speak in out if isinstance(speak, cmd.Speak)] == [1]
 
 
+def test_T3_the_end_of_the_turn_adopts_the_parked_draft_that_fits(call: Call) -> None:
+    """With two parked, and no EagerEndOfTurn before the end."""
+    call.start("book")
+    for reply, words in enumerate(("book a table", "book a taxi")):
+        call.eager(words)
+        call.answer("Sure.")
+        call.resume(words)
+        assert call.of(cmd.Park)[-1] == cmd.Park(reply)
+    out = call.end("Book a taxi.")
+    assert cmd.Commit(1) in out
+    assert cmd.Discard(0, "words") in out
+    assert len(call.of(cmd.StartReply)) == 2
+
+
 def test_T3_parked_drafts_of_other_words_go_when_the_turn_ends(call: Call) -> None:
     call.start("book")
     call.eager("book a table")

@@ -123,6 +123,25 @@ def test_T11_a_tool_with_effects_that_has_begun_lets_both_turns_stand(call: Call
     assert call.outcomes == {0: "merged", 1: "heard"}
 
 
+def test_T11_a_turn_that_was_acted_upon_stands(call: Call) -> None:
+    """The agent's own code has done what it does for settled turns; nothing was heard yet."""
+    call.turn("book it for Ann")
+    call.on(ev.ActedUpon(0))
+    call.wait(0.7)
+    call.on(ev.ActedUpon(0))
+    call.turn("and for Bob")
+    assert [c.reason for c in call.of(cmd.Discard)] == ["interrupted"]
+    assert [c.text for c in call.of(cmd.TurnCommitted)] == ["book it for Ann", "and for Bob"]
+    assert call.said == ["user: book it for Ann and for Bob"], "one message to the model"
+
+
+def test_T11_acting_before_the_turn_has_settled_binds_nobody(call: Call) -> None:
+    call.turn("book it for Ann")
+    call.on(ev.ActedUpon(0))
+    call.turn("and for Bob")
+    assert [c.reason for c in call.of(cmd.Discard)] == ["taken_back"]
+
+
 def test_T11_a_turn_with_nothing_after_what_is_owed_still_gets_its_answer(call: Call) -> None:
     call.turn("book a table")
     call.start("no")
@@ -174,6 +193,14 @@ def test_T12_a_reply_of_which_nothing_was_heard_leaves_no_message(call: Call) ->
     call.say("Good morning, this is the clinic.", seconds=3)
     call.start("hello there")
     assert call.said == []
+
+
+def test_T12_a_reply_cut_in_its_first_word_leaves_no_message(call: Call) -> None:
+    call.say("Good morning, this is the clinic.", seconds=3)
+    call.hear(0.1)
+    call.start("hello there")
+    assert call.said == []
+    assert call.of(cmd.ReplyEnded)[0].interrupted
 
 
 def test_T12_a_reply_heard_whole_is_remembered_whole(call: Call) -> None:
@@ -228,6 +255,18 @@ def test_T17_start_of_turn_holds_at_once_and_no_words_let_it_go_on(call: Call) -
     plays = [c for c in out if isinstance(c, cmd.Play)]
     assert len(plays) == 1
     assert 1.2 < plays[0].offset <= 2.0, "at most one word is heard twice, none is skipped"
+
+
+def test_T17_with_word_times_it_goes_on_from_the_word_that_was_being_heard(call: Call) -> None:
+    call.on(ev.SayRequested(0))
+    call.write(0, "One two three four.")
+    times = ((0.1, 0.9), (1.0, 1.9), (2.0, 2.9), (3.0, 3.9))
+    words = tuple(SpokenWord("word", start, end) for start, end in times)
+    call.on(ev.SpeechMade(0, 0, 4.0, words, True))
+    call.hear(1.5)
+    call.start("")
+    out = call.wait(1.01)
+    assert [c.offset for c in out if isinstance(c, cmd.Play)] == [1.0]
 
 
 @pytest.mark.parametrize("words", ["mm-hm", "Yeah, okay.", "I see."])

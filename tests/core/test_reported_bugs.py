@@ -1,6 +1,7 @@
 """What users of other frameworks have reported about turns, drafts and tools: here it holds.
 
-Each test names the report: a repository's issue or pull request. LK is livekit/agents.
+Each test names the report: a repository's issue or pull request. LK is livekit/agents, JS
+livekit/agents-js, P pipecat-ai/pipecat.
 """
 
 from __future__ import annotations
@@ -119,6 +120,59 @@ def test_LK3333_what_changes_meanwhile_makes_one_new_reply_not_two(call: Call) -
     call.end("book a table")
     assert len(answers(call)) == 2
     assert [c.reason for c in call.of(cmd.Discard)] == ["version"]
+
+
+def test_LK4881_what_replies_are_not_made_from_leaves_the_draft_as_it_is(call: Call) -> None:
+    call.say("One moment.", interruptible=False, seconds=3.0)
+    call.hear(1.0)
+    call.start("book a table")
+    call.eager("book a table")
+    for event in (ev.Muted(True), ev.Muted(False), ev.DigitsExpected(None), ev.SayRequested(7)):
+        call.on(event)
+    call.hear(2.0)
+    call.end("book a table")
+    assert len(answers(call)) == 1
+    assert call.of(cmd.Commit)
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        lambda call: call.end("book a taxi"),
+        lambda call: (call.on(ev.PolicyChanged(Policy())), call.end("book a table")),
+        lambda call: call.on(ev.KeyPressed("1")),
+        lambda call: call.on(ev.HangUpRequested("bye")),
+        lambda call: (call.lose(), call.on(ev.SourceFailed("flux", "gone"))),
+        lambda call: call.on(ev.CallEnded("hangup")),
+    ],
+    ids=["other words", "handed over", "keys", "hanging up", "nothing can be heard", "call ends"],
+)
+def test_LK6858_a_parked_draft_ends_whatever_happens(
+    call: Call, happens: Callable[[Call], object]
+) -> None:
+    """A draft that nobody ended held up the hand-over for ever."""
+    call.start("book a table")
+    call.eager("book a table")
+    call.answer("A table, gladly.")
+    call.resume("book a table for")
+    assert call.of(cmd.Park) == [cmd.Park(0)]
+    call.update("book a taxi")
+    happens(call)
+    assert [c.reply for c in call.of(cmd.Discard)] == [0]
+
+
+def test_JS1365_a_reply_beside_a_running_tool_is_told_that_it_runs(call: Call) -> None:
+    """Also P#3661, P#4420: the model made a result up, or ran the tool again."""
+    call.turn("order it")
+    order = ToolCall("c1", "order", "{}")
+    call.on(ev.ToolRequested(0, (order,), frozenset({"c1"})))
+    call.wait(0.7)
+    call.start("and a second thing")
+    call.eager("and a second thing")
+    assert len(answers(call)) == 1, "no draft while the effect is on its way"
+    call.end("and a second thing")
+    told = [message.text for message in call.machine.prompt(answers(call)[-1].reply)]
+    assert told == ["order it", "", "still running", "and a second thing"]
 
 
 @pytest.mark.parametrize("cut", ["resume", "interrupt", "take back"])
@@ -277,3 +331,57 @@ def test_LK5862_hold_music_ends_in_a_turn_not_in_silence_for_ever(call_with: Mak
     call.lose()
     call.wait(5.1)
     assert call.of(cmd.TurnCommitted) == [cmd.TurnCommitted(0, "your call is")]
+
+
+def test_LK3382_each_reply_is_made_from_its_own_turns_words(call: Call) -> None:
+    """Also LK#2642: each answer was the one to the utterance before."""
+    for number in range(4):
+        words = f"request {number}"
+        call.start(words)
+        call.eager(words)
+        if number % 2:
+            call.resume(words)
+        call.end(words)
+        reply = answers(call)[-1].reply
+        assert call.machine.prompt(reply)[-1].text == words
+        call.answer(f"Answer {number}.", 1.0)
+        call.hear(1.0)
+    assert call.said == [
+        line for n in range(4) for line in (f"user: request {n}", f"assistant: Answer {n}.")
+    ]
+
+
+def test_P4098_words_that_come_after_the_machine_ended_their_turn_are_answered_at_once(
+    call: Call,
+) -> None:
+    """A transcript after the timeout waited for another one."""
+    call.start()
+    call.lose()
+    call.wait(5.1)
+    assert not call.of(cmd.TurnCommitted)
+    call.end("book a table")
+    assert call.of(cmd.TurnCommitted) == [cmd.TurnCommitted(1, "book a table")]
+
+
+def test_a_connection_lost_after_eager_keeps_the_words_that_eager_had(call: Call) -> None:
+    """Pipecat committed the shorter words of the Update before, and threw the answer away."""
+    call.start("what is")
+    call.update("what is the status of")
+    call.eager("what is the status of my order")
+    call.answer("It is on its way.")
+    call.lose()
+    call.wait(5.1)
+    assert call.of(cmd.TurnCommitted) == [cmd.TurnCommitted(0, "what is the status of my order")]
+    assert call.of(cmd.Commit) == [cmd.Commit(0)]
+
+
+def test_words_that_came_twice_are_not_glued_to_the_next_turn(call: Call) -> None:
+    """Pipecat put a second EndOfTurn's words before the next message."""
+    call.turn("book a table")
+    call.index -= 1
+    call.end("book a table")
+    call.answer("A table, gladly.", 1.0)
+    call.hear(1.0)
+    call.turn("for two")
+    assert call.said[-1] == "user: for two"
+    assert len(call.of(cmd.Commit)) == 2

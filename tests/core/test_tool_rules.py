@@ -147,6 +147,23 @@ def test_T6_a_reply_begun_again_forgets_what_its_first_attempt_looked_up(call: C
     assert call.of(cmd.StartReply)[-1].attempt == 2
 
 
+def test_T6_a_call_that_is_asked_for_twice_runs_once(call: Call) -> None:
+    drafted(call)
+    ask(call, 0, READ)
+    ask(call, 0, READ)
+    assert runs(call) == ["read"]
+
+
+def test_T19_each_result_of_a_reply_that_was_cut_is_recorded(call: Call) -> None:
+    call.turn("hours and parking")
+    parking = ToolCall("park", "parking", "{}")
+    call.on(ev.ToolRequested(0, (READ, parking), frozenset()))
+    call.on(ev.InterruptRequested())
+    for one, result in ((parking, "behind the house"), (READ, "nine to five")):
+        assert call.on(ev.ToolReturned(0, one.id, result)) == []
+    assert call.said[2:] == ["tool: nine to five", "tool: behind the house"]
+
+
 STEPS: dict[str, Callable[[Call], object]] = {
     "resume": lambda call: call.resume("book me"),
     "again": lambda call: call.eager("book me Friday"),

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from agentkit.core.policy import Interruption
-from agentkit.core.words import beyond, is_backchannel, join_overlapping, same_words
+from agentkit.core.words import (
+    beyond,
+    hide_keys,
+    is_backchannel,
+    join_overlapping,
+    same_words,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +94,7 @@ def test_T17_no_backchannels(text: str) -> None:
 
 def test_T17_a_language_without_a_list_knows_none() -> None:
     assert not is_backchannel("yeah", LISTS, "fi")
+
+
+def test_T25_keys_are_hidden_wherever_they_stand_in_a_text() -> None:
+    assert hide_keys("47 and 11, 47", ("47", "11")) == "·· and ··, ··"
