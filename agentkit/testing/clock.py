@@ -21,7 +21,8 @@ What is not virtual, and how it is kept right:
   within microseconds, so the default of 1 ms is ample. It is paid once a jump: a test with open
   sockets and a frame every 20 ms runs about 15 times faster than real time, one without sockets
   thousands of times. For a peer in another thread or process, raise ``settle`` above its slowest
-  answer, or put `VirtualLoop.hold` around the wait.
+  answer, or put `VirtualLoop.hold` around the wait. Ten messages or more one way with none coming
+  back wait up to 40 real ms for the kernel's acknowledgement: let time pass between them.
 - *Executors* (`asyncio.to_thread`, ``loop.run_in_executor``, name look-ups): while a job runs,
   time stands still and the loop really waits for it. A job that runs as long as the call does
   therefore stops the clock: give such work a thread of its own.
