@@ -100,7 +100,7 @@ class LLM(ABC):
     async def warm(self) -> None:
         """Open what the next request needs (a spare connection), if there is such a thing.
 
-        Called before the first call is answered and after a discard. Never raises for a backend
+        Called when a call begins and after a discard. Never raises for a backend
         that is out of reach: the request that follows will say so. Safe to cancel.
         """
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import structlog
@@ -23,6 +24,7 @@ from agentkit.core.history import ToolCall
 from agentkit.core.machine import TurnMachine
 from agentkit.core.policy import KEYS
 from agentkit.errors import TransportError
+from agentkit.session.chores import Chores, end_line
 from agentkit.session.handles import CallInfo, Turn
 from agentkit.session.player import Player
 from agentkit.session.prepare import open_named, voice_ahead
@@ -130,7 +132,7 @@ class Session(Seams):
     # ------------------------------------------------------------------------------- its life
 
     async def __aenter__(self) -> Self:
-        """Take the agent, and warm up the model and the voice."""
+        """Take the agent, and open what was given by its name."""
         self._take(self.agent)
         self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as opened:
@@ -138,9 +140,6 @@ class Session(Seams):
             self._source, self.llm, self.tts = await open_named(
                 opened, type(self.agent), **self._given
             )
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.llm.warm(), name="warm the model")
-                tasks.create_task(self.tts.warm(), name="warm the voice")
             self._opened = opened.pop_all()
         return self
 
@@ -183,7 +182,7 @@ class Session(Seams):
     async def _talk(self) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._tasks = tasks
+                self._tasks, self._chores = tasks, Chores(tasks)
                 self._crashed: asyncio.Future[None] = self._loop.create_future()
                 listening = tasks.create_task(self._listen(), name="source of turns")
                 guard = tasks.create_task(self._guard_against_crashes(), name="crash guard")
@@ -195,6 +194,7 @@ class Session(Seams):
                     self._reason = "transport failed"
                 self.post(ev.CallEnded(self._reason))
                 self._player.stop()
+                self._chores.stop()
                 await self._source.aclose()
                 listening.cancel()
                 guard.cancel()
@@ -205,6 +205,8 @@ class Session(Seams):
 
     def _begin(self) -> None:
         self._running = True
+        self._chores.start(self.llm.warm, "warm the model")
+        self._chores.start(self.tts.warm, "warm the voice")
         self.post(ev.CallStarted())
         if self.agent.greeting:
             self.say(self.agent.greeting)
@@ -214,8 +216,8 @@ class Session(Seams):
     def _voice_apology(self) -> None:
         """The voice may be down when it is needed (rule T14)."""
         apology = self.spoken(self.agent.apology or "", self.agent).strip()
-        voicing = voice_ahead(self.tts, apology, self.output, self.prepared)
-        self._tasks.create_task(voicing, name="voice the apology")
+        voicing = partial(voice_ahead, self.tts, apology, self.output, self.prepared)
+        self._chores.start(voicing, "voice the apology")
 
     async def _listen(self) -> None:
         await self._source.run(self.transport.input, self.post, self._loop.time)
@@ -325,7 +327,7 @@ class Session(Seams):
         if run.draft or self.machine.ended:
             run.drop_lookups()
         if run.writing and not self.machine.ended:
-            self._tasks.create_task(self.llm.warm(), name="warm the model")
+            self._chores.start(self.llm.warm, "warm the model")
         run.close()
 
     def _set_timer(self, command: cmd.SetTimer) -> None:
@@ -344,7 +346,7 @@ class Session(Seams):
         self._timers.clear()
 
     def _hang_up(self, _command: cmd.HangUp) -> None:
-        self._tasks.create_task(self.transport.hang_up(), name="hang up")
+        self._chores.start(partial(end_line, self.transport), "hang up")
 
     def _turn_committed(self, command: cmd.TurnCommitted) -> None:
         if turn := self._turns.get(command.turn):

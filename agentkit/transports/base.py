@@ -65,7 +65,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def hang_up(self) -> None:
-        """End the call from our side. ``run()`` then returns. Safe to call twice."""
+        """End the call from our side. ``run()`` then returns. Safe to call twice, and to cancel."""
 
     async def transfer(self, to: str) -> None:
         """Hand the caller to another number. Raises TransportError where it cannot."""
