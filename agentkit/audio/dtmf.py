@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from agentkit.audio.formats import AudioFormat
 from agentkit.audio.g711 import encode
-from agentkit.errors import ConfigError
+from agentkit.errors import UsageError
 
 ROWS = (697, 770, 852, 941)
 """Hz of the lower tone of each row of keys (ITU-T Q.23)."""
@@ -54,16 +54,16 @@ def tones(digits: str, form: AudioFormat, *, seconds: float = 0.1, gap: float = 
         gap: the silence after each key, rounded up likewise.
 
     Raises:
-        ConfigError: there is no such key, or a time is too short to be heard as a key.
+        UsageError: there is no such key, or a time is too short to be heard as a key.
     """
     for name, value in (("seconds", seconds), ("gap", gap)):
         if not SHORTEST <= value < math.inf:
-            raise ConfigError(name, f"{value!r} is no time for a key: {SHORTEST} s or more")
+            raise UsageError(f"{name}: {value!r} is no time for a key; take {SHORTEST} s or more")
     keys = [as_key(digit) for digit in digits]
     silence = form.silence(FRAME) * _frames(gap)
     sounds = [_tone(key, form, _frames(seconds)) + silence for key in keys if key is not None]
     if len(sounds) < len(keys):
-        raise ConfigError("digits", "not all of them are keys: use 0-9, *, # and A-D only")
+        raise UsageError("digits: not all of them are keys; use 0-9, *, # and A-D only")
     return b"".join(sounds)
 
 

@@ -11,7 +11,7 @@ from agentkit.audio.dtmf import COLUMNS, KEYPAD, ROWS, as_key, tones
 from agentkit.audio.formats import AudioFormat
 from agentkit.audio.frames import is_silent
 from agentkit.audio.g711 import decode
-from agentkit.errors import ConfigError
+from agentkit.errors import UsageError
 
 MULAW = AudioFormat("mulaw", 8000)
 WIDE = AudioFormat("linear16", 16000)
@@ -105,20 +105,18 @@ def test_small_letters_are_keys_too() -> None:
     assert tones("ad", WIDE) == tones("AD", WIDE)
 
 
-@pytest.mark.parametrize("digits", ["E", "1 2", "12,3", "+49", "１", "x"])
+@pytest.mark.parametrize("digits", ["1E", "1 2", "12,3", "+49", "１", "x5"])
 def test_what_is_no_key_is_refused_without_repeating_it(digits: str) -> None:
-    with pytest.raises(ConfigError, match="0-9") as caught:
+    with pytest.raises(UsageError, match="^digits: .* use 0-9") as caught:
         tones(digits, MULAW)
-    assert caught.value.field == "digits"
-    assert digits not in str(caught.value).replace("0-9, *, # and A-D", "")
+    assert digits not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [0, -1, 0.03, math.nan, math.inf])
 @pytest.mark.parametrize("name", ["seconds", "gap"])
 def test_times_too_short_for_a_key_are_refused(name: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=r"0\.04 s or more") as caught:
+    with pytest.raises(UsageError, match=rf"^{name}: .* take 0\.04 s or more"):
         tones("1", MULAW, **{name: value})
-    assert caught.value.field == name
 
 
 @pytest.mark.parametrize(
