@@ -107,7 +107,7 @@ def test_small_letters_are_keys_too() -> None:
 
 @pytest.mark.parametrize("digits", ["1E", "1 2", "12,3", "+49", "１", "x5"])
 def test_what_is_no_key_is_refused_without_repeating_it(digits: str) -> None:
-    with pytest.raises(UsageError, match="^digits: .* use 0-9") as caught:
+    with pytest.raises(UsageError, match=r"^digits: .* use 0-9") as caught:
         tones(digits, MULAW)
     assert digits not in str(caught.value)
 
