@@ -28,6 +28,7 @@ from typing import (
     overload,
 )
 
+from agentkit._cancelling import cancelled_if_asked
 from agentkit.core.history import ToolCall
 from agentkit.errors import ConfigError
 from agentkit.llm.base import ToolSpec
@@ -159,8 +160,9 @@ class Tool(Generic[M]):
         except Exception as error:  # a validator of the user's own broke
             return ToolResult(f"{self.name} failed.", error)
         try:
-            async with asyncio.timeout(self.timeout) as deadline:
-                result = await self._call(owner, given)
+            with cancelled_if_asked():
+                async with asyncio.timeout(self.timeout) as deadline:
+                    result = await self._call(owner, given)
         except Exception as error:
             if isinstance(error, TimeoutError) and deadline.expired():
                 return ToolResult(self._late(), error)

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Protocol
 
+from agentkit._cancelling import cancelled_if_asked
 from agentkit.core.commands import StartReply
 from agentkit.core.events import (
     Event,
@@ -152,9 +153,10 @@ class ReplyRun:
         post = self._around.post
         try:
             texts = self._texts(self)
-            async with aclosing(texts):  # type: ignore[type-var]
-                async for text in texts:
-                    post(ReplyText(self.id, text))
+            with cancelled_if_asked():
+                async with aclosing(texts):  # type: ignore[type-var]
+                    async for text in texts:
+                        post(ReplyText(self.id, text))
         except BackendError as error:
             post(ReplyFailed(self.id, "llm", f"{error.code}.{error.failure}", error.retryable))
         except AgentkitError as error:
@@ -233,14 +235,15 @@ class ReplyRun:
     async def _listen(self, stream: SpeechStream, piece: int) -> None:
         convert = self._converter()
         try:
-            async for event in stream:
-                if isinstance(event, SpeechAudio):
-                    data = convert.convert(event.data) if convert else event.data
-                    self._made(piece, data, event)
-                    await self.audio.room()
-                else:
-                    self._made(piece, convert.flush() if convert else b"", end=True)
-                    piece += 1
+            with cancelled_if_asked():
+                async for event in stream:
+                    if isinstance(event, SpeechAudio):
+                        data = convert.convert(event.data) if convert else event.data
+                        self._made(piece, data, event)
+                        await self.audio.room()
+                    else:
+                        self._made(piece, convert.flush() if convert else b"", end=True)
+                        piece += 1
         except Exception as error:
             self._voice_failed(error)
         finally:

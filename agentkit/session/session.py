@@ -23,7 +23,7 @@ from agentkit.core import events as ev
 from agentkit.core.history import ToolCall
 from agentkit.core.machine import TurnMachine
 from agentkit.core.policy import KEYS
-from agentkit.errors import TransportError
+from agentkit.errors import TransportError, UsageError
 from agentkit.session.chores import Chores, end_line
 from agentkit.session.handles import CallInfo, Turn
 from agentkit.session.player import Player
@@ -122,8 +122,8 @@ class Session(Seams):
             cmd.TurnClosed: self._turn_closed,
             cmd.ReplyEnded: self._reply_ended,
             cmd.ErrorRaised: lambda c: self._hook(self.agent.on_error(c), "on_error"),
-            cmd.BackchannelHeard: _told_to_observers,
-            cmd.EchoHeard: _told_to_observers,
+            cmd.BackchannelHeard: lambda _: None,  # observers are told of it
+            cmd.EchoHeard: lambda _: None,
             cmd.DigitsCollected: self._digits_collected,
             cmd.SilenceNoticed: lambda c: self._hook(self.agent.on_silence(c.count), "on_silence"),
             cmd.Oddity: self._oddity,
@@ -157,7 +157,10 @@ class Session(Seams):
 
         Raises:
             TransportError: the caller could not be reached at all.
+            UsageError: it has held its call.
         """
+        if self.machine.ended:
+            raise UsageError("a session holds one call: make another for the next")
         await self.transport.connect()
         self.output = self.transport.output
         self._player = Player(self.transport, self.post)
@@ -490,10 +493,6 @@ class Session(Seams):
     def _digits_collected(self, command: cmd.DigitsCollected) -> None:
         self._digits[command.turn] = command.digits
         self._hook(self.agent.on_dtmf(command.digits), "on_dtmf")
-
-
-def _told_to_observers(_command: object) -> None:
-    """Observers are told of every command; nothing else follows from this one."""
 
 
 async def _one(text: str) -> AsyncGenerator[str, None]:

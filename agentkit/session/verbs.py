@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncGenerator,
@@ -48,15 +49,35 @@ class Told:
     def __init__(self, text: str | AsyncIterator[str]) -> None:
         self._so_far = [text] if isinstance(text, str) else []
         self._rest = None if isinstance(text, str) else aiter(text)
+        self._coming: asyncio.Future[str] | None = None
 
     async def tell(self) -> AsyncGenerator[str, None]:
         """Yield the words."""
-        for text in tuple(self._so_far):
-            yield text
-        if self._rest is not None:
-            async for text in self._rest:
-                self._so_far.append(text)
-                yield text
+        at = 0
+        while at < len(self._so_far) or await self._more():
+            yield self._so_far[at]
+            at += 1
+
+    def close(self) -> None:
+        """Nobody wants more of them."""
+        self._rest = None
+        if self._coming is not None:
+            self._coming.cancel()
+
+    async def _more(self) -> bool:
+        """Wait for more words. An attempt that is cancelled here leaves them to the next one."""
+        if self._rest is None:
+            return False
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(anext(self._rest))
+            self._coming.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            self._so_far.append(await asyncio.shield(self._coming))
+        except StopAsyncIteration:
+            self._rest = None
+            return False
+        self._coming = None
+        return True
 
 
 class Verbs(ABC):
@@ -315,7 +336,8 @@ class Verbs(ABC):
         return guard
 
     def _end_speech(self, request: int, heard: str, interrupted: bool) -> None:
-        self._says.pop(request, None)
+        if told := self._says.pop(request, None):
+            told.close()
         self._asked.pop(request, None)
         if handle := self._handles.pop(request, None):
             handle._end(heard, interrupted)
