@@ -42,6 +42,7 @@ LAYERS: dict[str, float] = {
     "agentkit._connections": 2.9,
     "agentkit._sockets": 2.9,
     "agentkit.observe": 3,
+    "agentkit.server": 5,
     "agentkit.session": 4,
     "agentkit.agent": 5,
     "agentkit.backends": 3.5,

@@ -1,0 +1,1 @@
+"""The web application that answers phone calls."""
