@@ -1,9 +1,11 @@
-"""Work beside a conversation that nobody waits for: what fails in it ends nothing."""
+"""Work beside a conversation: what fails in it ends nothing."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import Context
+from typing import Any
 
 import structlog
 
@@ -36,6 +38,43 @@ class Chores:
         """Cancel what is still going on: a backend that is slow must not hold up the end."""
         for task in tuple(self._open):
             task.cancel()
+
+
+class Hooks:
+    """The agent's hooks, each in a task of its own; they may outlive the call for a while.
+
+    Args:
+        context: in copies of it they run.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._open: set[asyncio.Task[None]] = set()
+
+    def start(self, hook: Coroutine[Any, Any, None], name: str) -> None:
+        """Run a hook. If it raises, the log says so."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(
+            _run_hook(hook, name), name=f"hook {name}", context=self._context.copy()
+        )
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def finish(self, grace: float) -> None:
+        """Wait so many seconds for those that are running, then cancel them."""
+        if not self._open:
+            return
+        _, late = await asyncio.wait(self._open, timeout=grace)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+async def _run_hook(hook: Coroutine[Any, Any, None], name: str) -> None:
+    try:
+        await hook
+    except Exception:
+        log.exception("a hook raised", hook=name)
 
 
 async def _do(work: Callable[[], Awaitable[None]], name: str) -> None:

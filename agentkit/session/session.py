@@ -24,7 +24,7 @@ from agentkit.core.history import ToolCall
 from agentkit.core.machine import TurnMachine
 from agentkit.core.policy import KEYS
 from agentkit.errors import TransportError, UsageError
-from agentkit.session.chores import Chores, end_line
+from agentkit.session.chores import Chores, Hooks, end_line
 from agentkit.session.handles import CallInfo, Turn
 from agentkit.session.player import Player
 from agentkit.session.prepare import open_named, voice_ahead
@@ -100,8 +100,8 @@ class Session(Seams):
         self._turns: dict[int, Turn] = {}
         self._digits: dict[int, str] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._hooks: set[asyncio.Task[None]] = set()
         self._context = copy_context()
+        self._hooks = Hooks(self._context)
         self._reason = ""
         self._execute: dict[type, Callable[[Any], None]] = {
             cmd.StartReply: self._start_reply,
@@ -176,10 +176,10 @@ class Session(Seams):
                 self._running = False
                 self._stop_timers()
         if cancelled is not None:
-            await self._finish_hooks(0.0)
+            await self._hooks.finish(0.0)
             raise cancelled
         self._hook(self.agent.on_end(self._reason), "on_end")
-        await self._finish_hooks(HOOK_GRACE)
+        await self._hooks.finish(HOOK_GRACE)
         return self._summary.record(self._reason, self.machine.messages())
 
     async def _talk(self) -> None:
@@ -192,7 +192,7 @@ class Session(Seams):
                 self._begin()
                 try:
                     self._reason = await self.transport.run(self)
-                except TransportError as error:
+                except (TransportError, OSError) as error:
                     log.warning("transport failed", error=str(error))
                     self._reason = "transport failed"
                 self.post(ev.CallEnded(self._reason))
@@ -223,18 +223,15 @@ class Session(Seams):
         self._chores.start(voicing, "voice the apology")
 
     async def _listen(self) -> None:
-        await self._source.run(self.transport.input, self.post, self._loop.time)
+        """A source that raises has given up: what was said is answered, the call ends in order."""
+        try:
+            await self._source.run(self.transport.input, self.post, self._loop.time)
+        except Exception as error:
+            log.exception("the source of turns raised")
+            self.post(ev.SourceFailed("source", type(error).__name__))
 
     async def _guard_against_crashes(self) -> None:
         await self._crashed
-
-    async def _finish_hooks(self, grace: float) -> None:
-        if not self._hooks:
-            return
-        _, late = await asyncio.wait(self._hooks, timeout=grace)
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
 
     # ------------------------------------------------------------------- events in, commands out
 
@@ -458,17 +455,7 @@ class Session(Seams):
 
     def _hook(self, hook: Coroutine[Any, Any, None], name: str) -> None:
         """Run one of the agent's hooks beside the conversation."""
-        task = self._loop.create_task(
-            self._run_hook(hook, name), name=f"hook {name}", context=self._context.copy()
-        )
-        self._hooks.add(task)
-        task.add_done_callback(self._hooks.discard)
-
-    async def _run_hook(self, hook: Coroutine[Any, Any, None], name: str) -> None:
-        try:
-            await hook
-        except Exception:
-            log.exception("a hook raised", hook=name)
+        self._hooks.start(hook, name)
 
     # ----------------------------------------------------------- the transport's side (its sink)
 

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from agentkit import Agent, tool
+from agentkit.core import commands as cmd
 from agentkit.core.history import ToolCall
 from agentkit.errors import TransportError
 from agentkit.testing.backends import ScriptedLLM, ScriptedReply, ScriptedTTS
 from agentkit.testing.clock import in_virtual_time
+from agentkit.testing.source import ScriptedSource
 from agentkit.testing.transport import FakeTransport
 
 Converse = Any
@@ -149,6 +151,51 @@ async def test_P2145_a_line_that_does_not_end_is_closed(conversation: Any) -> No
         record = await running
     assert record.reason == "closed"
     assert asyncio.get_running_loop().time() - begun == pytest.approx(5.0)
+
+
+@in_virtual_time()
+async def test_a_line_that_breaks_ends_the_call_in_order(conversation: Any) -> None:
+    """With an error of the operating system's that its transport did not translate."""
+
+    class Broken(FakeTransport):
+        async def run(self, sink: Any) -> str:
+            await asyncio.sleep(1.0)
+            raise ConnectionResetError("by the far end")
+
+    class Ending(Agent):
+        greeting = "Good morning to you, this is the clinic."
+        ended = ""
+
+        async def on_end(self, reason: str) -> None:
+            self.ended = reason
+
+    talk = conversation(Ending(), line=Broken())
+    async with talk.session:
+        record = await talk.session.run()
+    assert record.reason == talk.agent.ended == "transport failed"
+
+
+@in_virtual_time()
+async def test_PR6429_a_source_that_raises_has_given_up(conversation: Any) -> None:
+    """A send on a dead socket ended the listening, and nobody was told."""
+
+    class Broken(ScriptedSource):
+        async def run(self, audio: Any, emit: Any, clock: Any) -> None:
+            listening = asyncio.ensure_future(super().run(audio, emit, clock))
+            await asyncio.sleep(1.0)
+            listening.cancel()
+            raise ValueError("a fault in its code")
+
+    talk = conversation(Agent(), source=Broken(), llm=ScriptedLLM(["Good morning to you."]))
+    async with talk.session, asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(talk.session.run())
+        await talk.source.ready()
+        talk.source.connected()
+        talk.source.start("hello")
+        record = await running
+    said = [message.text for message in record.messages]
+    assert said == ["hello", "Good morning to you.", Agent.apology]
+    assert talk.of(cmd.HangUp) == [cmd.HangUp("source_failed")]
 
 
 @in_virtual_time()
