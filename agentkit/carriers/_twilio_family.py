@@ -129,13 +129,13 @@ class FamilyCodec(Codec):
         return (_STOPPED,)
 
     def _misplaced(self, message: Mapping[str, Any]) -> Unreadable | None:
-        """Why a message is not for the stream as it is now. A stream that is not named is ours."""
+        """Why a message is not for the stream as it is now. One that names none is for it."""
         if self._stream is None:
             return _EARLY
         if self._stopped:
             return _LATE
-        stream = message.get(self.stream_key)
-        return None if stream is None or stream == self._stream else _FOREIGN
+        named = message.get(self.stream_key)
+        return None if named is None or named == self._stream or not self._stream else _FOREIGN
 
     def _media(self, media: Any) -> Sequence[MediaEvent]:
         if not isinstance(media, dict):

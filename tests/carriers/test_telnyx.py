@@ -196,6 +196,12 @@ def test_a_bad_message_is_counted(message: str | bytes, why: str) -> None:
     assert heard(play(codec, [1])) == [1]
 
 
+def test_a_start_that_names_no_stream_takes_all() -> None:
+    codec = TelnyxCodec()
+    codec.receive('{"event":"start","start":{}}')
+    assert heard(play(codec, [1])) == [1]
+
+
 def test_media_before_the_start_is_counted() -> None:
     assert TelnyxCodec().receive(media(1)) == (Unreadable("a message before the start"),)
 
