@@ -98,6 +98,7 @@ class OpenAITTS(TTS):
         for part in _parts(text.strip()):
             body = self._fields | {"voice": voice, "input": part}
             error: TTSError | None = None
+            silent = any(map(str.isalnum, part))
             try:
                 response = await self._endpoint.post(
                     "/audio/speech", body, accept="application/octet-stream"
@@ -105,11 +106,14 @@ class OpenAITTS(TTS):
                 try:
                     async with aclosing(response.aiter_bytes()) as audio:
                         async for data in audio:
+                            silent = False
                             yield data
                 finally:
                     await response.aclose()
             except self._openai.ERRORS as exc:
                 error = self._openai.error_from(exc, TTSError, self.name)
+            if error is None and silent:
+                error = TTSError(f"{self.name}: the answer has no audio", failure="protocol")
             if error is not None:
                 raise error
 

@@ -242,6 +242,15 @@ async def test_cut_in_the_midst_of_audio(server: ScriptedOpenAI, tts: OpenAITTS)
     assert error.failure == "connection"
 
 
+async def test_words_without_audio_are_a_failure(server: ScriptedOpenAI, tts: OpenAITTS) -> None:
+    """The caller would hear nothing, and nobody be told. Marks alone may well be silent."""
+    server.speech = SpeechReply(audio=b"")
+    assert await pieces_of(saying(tts, "...")) == [b""]
+    error = await failure_of(saying(tts, "Yes."))
+    assert error.failure == "protocol"
+    assert "Yes" not in str(error)
+
+
 async def test_stall_times_out(server: ScriptedOpenAI) -> None:
     server.speech = SpeechReply(fault=Fault("stall"))
     tts = OpenAITTS(base_url=server.base_url, timeout=0.05)
