@@ -85,6 +85,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     if TYPE_CHECKING:
         _scheduled: list[asyncio.TimerHandle]  # asyncio's own heap of timers
+        _clock_resolution: float
         _check_closed: Callable[[], None]
         _check_thread: Callable[[], None]
 
@@ -97,6 +98,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._held = 0
         self._count = itertools.count()
         super().__init__(_Selector(self._idle))
+        self._clock_resolution = math.ulp(start)
 
     def time(self) -> float:
         """The virtual clock, in seconds."""
@@ -172,6 +174,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             until, self._until = self._until, self._until + _TO_CLOSE
             raise OutOfTime(f"not done at {until:g} s\n{self._waiting()}")
         self._now = max(self._now, when)
+        # asyncio runs timers early that are due within the clock's resolution. At the real clock's
+        # 1 ns, code that waits until its time has come would wait at one and the same time for ever.
+        self._clock_resolution = math.ulp(self._now)
 
     def _waiting(self) -> str:
         tasks = sorted(asyncio.all_tasks(self), key=lambda task: task.get_name())

@@ -297,3 +297,19 @@ async def test_a_decorated_test_runs_in_virtual_time(double: Callable[[float], f
 def test_a_sleep_without_end_is_a_deadlock() -> None:
     with pytest.raises(Deadlock, match="at 0 s of virtual time"):
         run_virtual(asyncio.sleep(math.inf))
+
+
+def test_a_wait_of_less_than_the_real_clocks_resolution_comes_to_its_end() -> None:
+    """A loop that waits until its time has come does not wait at one time for ever."""
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + 1e-10
+        rounds = 0
+        while loop.time() < due:
+            rounds += 1
+            assert rounds < 10
+            await asyncio.sleep(due - loop.time())
+        return due
+
+    assert run_virtual(main(), start=1.0) > 1.0
