@@ -174,8 +174,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             until, self._until = self._until, self._until + _TO_CLOSE
             raise OutOfTime(f"not done at {until:g} s\n{self._waiting()}")
         self._now = max(self._now, when)
-        # asyncio runs timers early that are due within the clock's resolution. At the real clock's
-        # 1 ns, code that waits until its time has come would wait at one and the same time for ever.
+        # asyncio runs timers early that are due within the clock's resolution. With the real
+        # clock's 1 ns, code that waits until its time has come would wait at one time for ever.
         self._clock_resolution = math.ulp(self._now)
 
     def _waiting(self) -> str:
