@@ -121,6 +121,7 @@ class ReplyRun:
     def close(self) -> None:
         """Cancel what is still open; streams are closed on the wire by their tasks."""
         self.closed = True
+        self._stream = None
         for task in (self._writer, self._voice):
             if task is not None and not task.done():
                 task.cancel()
@@ -156,6 +157,8 @@ class ReplyRun:
             with cancelled_if_asked():
                 async with aclosing(texts):  # type: ignore[type-var]
                     async for text in texts:
+                        if self.closed:
+                            return  # a brain that took no notice of being cancelled
                         post(ReplyText(self.id, text))
         except BackendError as error:
             post(ReplyFailed(self.id, "llm", f"{error.code}.{error.failure}", error.retryable))
@@ -237,6 +240,8 @@ class ReplyRun:
         try:
             with cancelled_if_asked():
                 async for event in stream:
+                    if stream is not self._stream:
+                        return  # a voice that took no notice of being cancelled
                     if isinstance(event, SpeechAudio):
                         data = convert.convert(event.data) if convert else event.data
                         self._made(piece, data, event)

@@ -137,6 +137,28 @@ async def test_JS2059_a_reply_whose_voice_does_not_stop_is_not_heard_again(
 
 
 @in_virtual_time()
+async def test_JS2059_what_it_makes_of_a_parked_draft_is_not_heard_twice(
+    converse: Converse,
+) -> None:
+    """The draft is parked while its voice speaks, and is voiced once more when it is adopted."""
+    text = "This is the answer to the question."
+    tts = Deaf(pace=1.0)
+    async with converse(llm=ScriptedLLM([text]), tts=tts) as talk:
+        await asyncio.sleep(8.0)  # the apology is voiced
+        talk.source.start("hello")
+        talk.source.maybe_end("hello")
+        await asyncio.sleep(1.0)
+        talk.source.resume("hello")
+        await asyncio.sleep(0.5)
+        talk.source.end("hello")
+        await asyncio.sleep(8.0)
+        assert talk.of(cmd.Park)
+        assert talk.of(cmd.Commit)
+        assert talk.line.heard_seconds() == pytest.approx(tts.seconds(text), abs=0.001)
+        assert talk.history == ["user: hello", f"assistant: {text}"]
+
+
+@in_virtual_time()
 async def test_P2941_many_pieces_are_heard_without_a_gap_and_without_a_word_of_the_caller(
     converse: Converse,
 ) -> None:

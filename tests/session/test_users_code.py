@@ -6,6 +6,7 @@ Where a test answers a report it names it: P is pipecat-ai/pipecat.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -76,6 +77,30 @@ async def test_T7_a_brain_that_is_cancelled_from_inside_is_apologised_for(
     async with converse(Brain()) as talk:
         await say_turn(talk, "hello", after=8.0)
         assert talk.history == ["user: hello", f"assistant: {Agent.apology}"]
+
+
+@in_virtual_time()
+async def test_P2999_a_brain_that_takes_no_notice_goes_no_further_than_its_next_word(
+    converse: Converse,
+) -> None:
+    """It swallows the cancellation, and would hold up the end of the call."""
+
+    class Stubborn(Agent):
+        said = 0
+
+        async def reply(self, turn: Turn) -> AsyncGenerator[str, None]:
+            while True:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(1.0)
+                self.said += 1
+                yield "And so on. "
+
+    async with converse(Stubborn()) as talk:
+        await say_turn(talk, "hello", after=3.5)
+        said = talk.agent.said
+        ended = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - ended < 0.1
+    assert talk.agent.said == said + 1
 
 
 class Fading(ScriptedTTS):
