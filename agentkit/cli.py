@@ -1,16 +1,15 @@
-"""The command line: ``agentkit demo``, ``run``, ``flux``, ``plugins`` and ``replay``."""
+"""The command line: ``agentkit demo``, ``run``, ``serve``, ``call``, ``flux`` and others."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import structlog
+from typing import TYPE_CHECKING, Any
 
 from agentkit import __version__, plugins
 from agentkit.agent import Agent
@@ -27,6 +26,7 @@ from agentkit.observe import (
     replay,
     write_record,
 )
+from agentkit.observe.log import LEVELS, configure_logging
 from agentkit.observe.timeline import draw_call
 from agentkit.session import CallRecord, Session
 
@@ -35,18 +35,13 @@ if TYPE_CHECKING:
     from agentkit.tts.base import TTS
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 CALLER = AudioFormat("linear16", 16000)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, 1 for a failure, 2 for a wrong command line."""
     given = _parser().parse_args(argv)
-    level = LEVELS[given.log]
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    configure_logging(given.log or "warning")
     run: Callable[[argparse.Namespace], int] = given.run
     try:
         return run(given)
@@ -64,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"agentkit {__version__}")
     parser.add_argument(
-        "--log", choices=LEVELS, default="warning", help="how much to log (default: warning)"
+        "--log", choices=LEVELS, help="how much to log (default: warning; for serve: info)"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -81,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--audio", type=Path, required=True, help="the caller, as a WAV file")
     _backend_flags(run, Path("out/run"))
     run.set_defaults(run=_run)
+
+    _phone_parsers(commands)
 
     flux = commands.add_parser("flux", help="the offline engine as a Flux-compatible server")
     flux.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
@@ -102,8 +99,60 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _phone_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser("serve", help="answer phone calls")
+    serve.add_argument("agent", metavar="AGENT", help="file.py, file.py:Class or module:Class")
+    serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
+    serve.add_argument("--port", type=int, default=8080, help="default: 8080")
+    serve.add_argument(
+        "--audiosocket", type=_address, metavar="HOST:PORT", help="for Asterisk's AudioSocket, too"
+    )
+    serve.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    serve.add_argument(
+        "--drain",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="after SIGTERM, how long calls have to end by themselves (default: 60)",
+    )
+    serve.add_argument(
+        "--state", type=Path, metavar="FILE", help="shared with other servers on this machine"
+    )
+    serve.add_argument(
+        "--records",
+        type=Path,
+        metavar="DIR",
+        help="write each call's record there: it holds what was said",
+    )
+    serve.add_argument(
+        "--log-words", action="store_true", help="log what is said: it is personal data"
+    )
+    _backend_names(serve)
+    serve.set_defaults(run=_serve)
+
+    call = commands.add_parser("call", help="have a number called; a running server answers")
+    call.add_argument("to", metavar="NUMBER", help="as +15551234567")
+    call.add_argument("--from", dest="caller", default="", metavar="NUMBER", help="your own number")
+    call.add_argument("--carrier", default="", help="default: the one whose keys are set")
+    call.add_argument(
+        "--unchecked", action="store_true", help="do not ask first whether the server is there"
+    )
+    call.set_defaults(run=_place_call)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
 def _backend_flags(parser: argparse.ArgumentParser, out: Path) -> None:
     parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"default: {out}")
+    _backend_names(parser)
+
+
+def _backend_names(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flux", help="deepgram, local, or a ws:// or wss:// URL")
     parser.add_argument("--llm", metavar="NAME", help="a language model, as backend/model")
     parser.add_argument("--tts", metavar="NAME", help="a voice, as backend/model:voice")
@@ -210,6 +259,54 @@ def _totals(record: CallRecord) -> str:
         f"{len(record.turns)} turns; drafts: {drafts}; reaction after the end of the turn: {median}"
         f" (median); saved by drafts: {saved:.1f} s in all; ended: {record.reason}"
     )
+
+
+def _serve(given: argparse.Namespace) -> int:
+    server = _needs_serve("agentkit.server.run")
+    if given.workers < 1:
+        raise ConfigError("--workers", "has to be 1 or more")
+    options = server.ServeOptions(
+        agent=given.agent,
+        host=given.host,
+        port=given.port,
+        workers=given.workers,
+        audiosocket=given.audiosocket,
+        drain=given.drain,
+        state=given.state,
+        records=given.records,
+        log=given.log or "info",
+        log_words=given.log_words,
+        flags={"flux": given.flux, "llm": given.llm, "tts": given.tts},
+    )
+    status: int = server.serve(options)
+    return status
+
+
+def _place_call(given: argparse.Namespace) -> int:
+    dial = _needs_serve("agentkit.server.dial")
+    settings = Settings.load(env=os.environ, folder=Path.cwd())
+    call = asyncio.run(
+        dial.place_call(
+            settings,
+            given.to,
+            carrier=given.carrier,
+            caller=given.caller,
+            check=not given.unchecked,
+        )
+    )
+    print(f"calling; the carrier's id of the call is {call}")
+    return 0
+
+
+def _needs_serve(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("agentkit"):
+            raise
+        raise ConfigError(
+            "serve", f"{error.name} is not installed: pip install 'agentkit[serve]'"
+        ) from error
 
 
 def _flux(given: argparse.Namespace) -> int:

@@ -35,8 +35,33 @@ NAMES: dict[str, str] = {
     "cloudflare_gateway": "CLOUDFLARE_GATEWAY",
     "twilio_account_sid": "TWILIO_ACCOUNT_SID",
     "twilio_auth_token": "TWILIO_AUTH_TOKEN",
+    "twilio_api_key_sid": "TWILIO_API_KEY_SID",
+    "twilio_api_key_secret": "TWILIO_API_KEY_SECRET",
+    "signalwire_space": "SIGNALWIRE_SPACE",
+    "signalwire_project_id": "SIGNALWIRE_PROJECT_ID",
+    "signalwire_api_token": "SIGNALWIRE_API_TOKEN",
+    "signalwire_signing_key": "SIGNALWIRE_SIGNING_KEY",
+    "telnyx_api_key": "TELNYX_API_KEY",
+    "telnyx_public_key": "TELNYX_PUBLIC_KEY",
+    "telnyx_connection_id": "TELNYX_CONNECTION_ID",
+    "plivo_auth_id": "PLIVO_AUTH_ID",
+    "plivo_auth_token": "PLIVO_AUTH_TOKEN",
+    "vonage_application_id": "VONAGE_APPLICATION_ID",
+    "vonage_private_key": "VONAGE_PRIVATE_KEY",
+    "vonage_signature_secret": "VONAGE_SIGNATURE_SECRET",
+    "jambonz_api_url": "JAMBONZ_API_URL",
+    "jambonz_account_sid": "JAMBONZ_ACCOUNT_SID",
+    "jambonz_api_key": "JAMBONZ_API_KEY",
+    "jambonz_application_sid": "JAMBONZ_APPLICATION_SID",
+    "jambonz_webhook_secret": "JAMBONZ_WEBHOOK_SECRET",
+    "asterisk_password": "ASTERISK_PASSWORD",
+    "transfer_to": "AGENTKIT_TRANSFER_TO",
+    "max_calls": "AGENTKIT_MAX_CALLS",
+    "phone_number": "AGENTKIT_PHONE_NUMBER",
 }
 """Each setting's name in the environment and in ``.env``; ``agentkit.toml`` has the short one."""
+
+_SHORT = {name: short for short, name in NAMES.items()}
 
 FLUX_NAMES = ("deepgram", "cloudflare", "local")
 
@@ -46,6 +71,7 @@ _URLS = {
     "flux": ("ws", "wss"),
     "openai_base_url": ("http", "https"),
     "public_url": ("http", "https"),
+    "jambonz_api_url": ("http", "https"),
 }
 
 
@@ -96,6 +122,29 @@ class Settings(BaseModel):
     cloudflare_gateway: str | None = None
     twilio_account_sid: str | None = None
     twilio_auth_token: SecretStr | None = None
+    twilio_api_key_sid: str | None = None
+    twilio_api_key_secret: SecretStr | None = None
+    signalwire_space: str | None = None
+    signalwire_project_id: str | None = None
+    signalwire_api_token: SecretStr | None = None
+    signalwire_signing_key: SecretStr | None = None
+    telnyx_api_key: SecretStr | None = None
+    telnyx_public_key: str | None = None
+    telnyx_connection_id: str | None = None
+    plivo_auth_id: str | None = None
+    plivo_auth_token: SecretStr | None = None
+    vonage_application_id: str | None = None
+    vonage_private_key: SecretStr | None = None
+    vonage_signature_secret: SecretStr | None = None
+    jambonz_api_url: str | None = None
+    jambonz_account_sid: str | None = None
+    jambonz_api_key: SecretStr | None = None
+    jambonz_application_sid: str | None = None
+    jambonz_webhook_secret: SecretStr | None = None
+    asterisk_password: SecretStr | None = None
+    transfer_to: str | None = None
+    max_calls: str | None = None
+    phone_number: str | None = None
     sources: Mapping[str, str] = {}
 
     @classmethod
@@ -167,6 +216,13 @@ class Settings(BaseModel):
         """Which backends were chosen, and why: one line, without secrets."""
         return f"flux: {self.choose_flux()} · llm: {self.choose_llm()} · voice: {self.choose_tts()}"
 
+    def by_name(self, name: str) -> str:
+        """A setting by its name in the environment, as text, secrets too; "" if it is not set."""
+        value = getattr(self, _SHORT[name])
+        if isinstance(value, SecretStr):
+            return value.get_secret_value()
+        return value or ""
+
     def _named(self, short: str, value: object) -> Choice:
         why = f"named by {self.sources.get(short, 'the arguments')}"
         if isinstance(value, str):
@@ -175,6 +231,8 @@ class Settings(BaseModel):
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         for name, value in super().__repr_args__():
+            if value is None:
+                continue
             yield name, _public(value) if isinstance(value, str) else value
 
 

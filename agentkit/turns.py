@@ -28,6 +28,11 @@ class TurnSource(ABC):
     can_end_turn: bool = False
     """`end_turn` works."""
 
+    @property
+    def audio_dropped(self) -> float:
+        """Seconds of the caller's audio that were never listened to."""
+        return 0.0
+
     @abstractmethod
     async def run(self, audio: AudioFormat, emit: Emit, clock: Callable[[], float]) -> None:
         """Connect, listen and reconnect until `aclose` is called or nothing more can be heard.

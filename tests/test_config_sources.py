@@ -47,6 +47,7 @@ def test_every_setting_has_its_name_in_the_environment() -> None:
         "AGENTKIT_FLUX": "wss://flux.test/v2/listen",
         "AGENTKIT_PUBLIC_URL": "https://bot.test",
         "OPENAI_BASE_URL": "http://127.0.0.1:1/v1",
+        "JAMBONZ_API_URL": "https://jambonz.test/api",
     }
     found = Settings.load(env=values)
     for short, name in NAMES.items():
@@ -256,9 +257,11 @@ def test_options_of_flux_choose_no_backend() -> None:
 
 def test_secrets_show_nowhere() -> None:
     env = {
-        name: f"hidden-{short}" for short, name in NAMES.items() if name.endswith(("KEY", "TOKEN"))
+        name: f"hidden-{short}"
+        for short, name in NAMES.items()
+        if name.endswith(("KEY", "TOKEN", "SECRET", "PASSWORD")) and "PUBLIC" not in name
     }
-    assert len(env) == 4
+    assert len(env) == 14
     env["AGENTKIT_FLUX"] = "wss://hidden-user:hidden-password@flux.test:1/v2/listen?token=hidden"
     env["OPENAI_BASE_URL"] = "https://hidden@llm.test/v1?key=hidden"
     found = Settings.load(env=env)

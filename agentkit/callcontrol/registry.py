@@ -33,9 +33,14 @@ def load_control(
     return load(given, options, transfer_url) if load else None
 
 
-def _missing(given: Secrets, *needed: str, optional: tuple[str, ...] = ()) -> bool:
-    """None of these is set. Raises ConfigError if only some are."""
+def _missing(given: Secrets, *needed: str, optional: tuple[str, ...] = (), signs: str = "") -> bool:
+    """None of these is set. Raises ConfigError if only some are.
+
+    ``signs`` is the one that webhooks are checked with, too: alone, it is set for that.
+    """
     found = [name for name in (*needed, *optional) if name in given]
+    if found == [signs]:
+        return True
     absent = [name for name in needed if name not in given]
     if found and absent:
         raise ConfigError(absent[0], f"is not set, but {found[0]} is. Set all of them, or none")
@@ -46,7 +51,7 @@ def _twilio(given: Secrets, options: dict[str, Any], transfer_url: str) -> CallC
     account, user, token = "TWILIO_ACCOUNT_SID", "TWILIO_API_KEY_SID", "TWILIO_AUTH_TOKEN"
     by_key = user in given or "TWILIO_API_KEY_SECRET" in given
     needed = (account, user, "TWILIO_API_KEY_SECRET") if by_key else (account, token)
-    if _missing(given, *needed):
+    if _missing(given, *needed, signs=token):
         return None
     from agentkit.callcontrol.twilio import TwilioControl
 
@@ -75,7 +80,7 @@ def _telnyx(given: Secrets, options: dict[str, Any], transfer_url: str) -> CallC
 
 def _plivo(given: Secrets, options: dict[str, Any], transfer_url: str) -> CallControl | None:
     needed = ("PLIVO_AUTH_ID", "PLIVO_AUTH_TOKEN")
-    if _missing(given, *needed):
+    if _missing(given, *needed, signs="PLIVO_AUTH_TOKEN"):
         return None
     from agentkit.callcontrol.plivo import PlivoControl
 

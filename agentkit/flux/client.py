@@ -123,6 +123,11 @@ class FluxSource(TurnSource):
         stats.configures_given_up = configuring.given_up
         return stats
 
+    @property
+    def audio_dropped(self) -> float:
+        """Seconds of the caller's audio that were never sent, for want of connection or time."""
+        return self.stats.audio_dropped
+
     # ---------------------------------------------------------------- the caller's side of it
 
     def feed(self, data: bytes) -> None:

@@ -69,6 +69,7 @@ class Session(Seams):
         tts: the voice: a `TTS` or a name, ``backend/model:voice``.
         observers: told of everything that happens; must not block. One that raises is dropped.
         call: who calls whom.
+        log_words: what is said goes to the log, too: it is personal data.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Session(Seams):
         tts: TTS | str | None = None,
         observers: Sequence[Observer] = (),
         call: CallInfo | None = None,
+        log_words: bool = False,
     ) -> None:
         super().__init__()
         self.agent = agent
@@ -91,7 +93,13 @@ class Session(Seams):
         self.prepared: dict[str, bytes] = {}
         self._given = {"flux": flux, "llm": llm, "tts": tts}
         self._opened = AsyncExitStack()
-        self._observers = list(observers)
+        # Imported here, for it is a third of what importing agentkit would take.
+        from agentkit.observe.log import CallLogger
+
+        self._observers: list[Observer] = [
+            CallLogger(words=log_words, call=self.call.id),
+            *observers,
+        ]
         self._summary = Summary()
         self._inbox: deque[ev.Event] = deque()
         self._handling = False
@@ -126,7 +134,7 @@ class Session(Seams):
             cmd.EchoHeard: lambda _: None,
             cmd.DigitsCollected: self._digits_collected,
             cmd.SilenceNoticed: lambda c: self._hook(self.agent.on_silence(c.count), "on_silence"),
-            cmd.Oddity: self._oddity,
+            cmd.Oddity: lambda _: None,
         }
 
     # ------------------------------------------------------------------------------- its life
@@ -371,22 +379,6 @@ class Session(Seams):
             if command.outcome == "merged" and not turn._settled.is_set():
                 del self._turns[command.turn]  # its words are answered with the next turn's
             self._let_go(turn)
-        times, reaction = command.times, None
-        if times.ended is not None and times.first_sound_sent is not None:
-            reaction = round(times.first_sound_sent - times.ended, 3)
-        log.info(
-            "turn",
-            call=self.call.id,
-            turn=command.turn,
-            outcome=command.outcome,
-            reaction=reaction,
-            saved=round(times.saved, 3),
-        )
-
-    def _oddity(self, command: cmd.Oddity) -> None:
-        """Logged once per kind (rule T13); the summary counts them all."""
-        if not self._summary.knows(command.kind):
-            log.warning("the source of turns is out of order", call=self.call.id, kind=command.kind)
 
     def _reply_ended(self, command: cmd.ReplyEnded) -> None:
         if run := self._runs.pop(command.reply, None):

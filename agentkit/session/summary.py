@@ -58,10 +58,6 @@ class Summary:
         self._errors: list[str] = []
         self._oddities: Counter[str] = Counter()
 
-    def knows(self, oddity: str) -> bool:
-        """Whether this kind has been counted before."""
-        return oddity in self._oddities
-
     def take(self, commands: Sequence[cmd.Command]) -> None:
         """Count what was decided."""
         for command in commands:

@@ -1,0 +1,326 @@
+"""The web application: carriers' webhooks and media sockets, health and figures.
+
+=========================  ===================================================================
+``POST /CARRIER/voice``    what to do with a call (``GET`` too, where a carrier asks that way)
+``POST /CARRIER/status``   how a call goes
+``POST /CARRIER/transfer`` where to transfer a call to, for carriers that ask
+``WS /CARRIER/media``      the call's audio; ``/CARRIER/media/TOKEN`` where the token is in it
+``POST /audiosocket/voice``  a UUID for one call over AudioSocket
+``GET /healthz``           200 while calls are taken, 503 while draining
+``GET /metrics``           Prometheus figures, for this machine and its own network
+=========================  ===================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+from uuid import uuid4
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from agentkit.carriers.base import TOKEN, Message
+from agentkit.carriers.documents import Document
+from agentkit.errors import AgentkitError
+from agentkit.server.access import FORWARDED, Access, Refused
+from agentkit.server.carriers import CARRIERS, Carrier
+from agentkit.server.desk import Desk
+from agentkit.server.metrics import CONTENT_TYPE
+from agentkit.server.signatures import SignedRequest
+from agentkit.server.state import Admission
+
+log = structlog.get_logger(__name__)
+
+MOST_BYTES = 64 * 1024
+"""Of a webhook's body, and of a message on a media socket: far more than either needs."""
+
+_OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled", "cancelled", "hangup"})
+"""Call statuses that mean that nobody is there any more, at Twilio, SignalWire, Plivo, jambonz."""
+
+
+@dataclass(slots=True)
+class Office:
+    """What the routes need. ``desk`` is there once the application has started."""
+
+    access: Access
+    public_url: str
+    desk: Desk | None = None
+
+    def open_desk(self) -> Desk:
+        """The desk. Never None while requests are answered."""
+        assert self.desk is not None  # noqa: S101
+        return self.desk
+
+
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+def make_app(office: Office, lifespan: Lifespan | None = None) -> Starlette:
+    """The application.
+
+    Args:
+        office: what the routes need.
+        lifespan: opens ``office.desk`` before the first request, and closes it after the last.
+    """
+    app = Starlette(
+        routes=[
+            Route("/{carrier}/voice", _voice, methods=["GET", "POST"]),
+            Route("/{carrier}/status", _status, methods=["GET", "POST"]),
+            Route("/{carrier}/transfer", _transfer, methods=["GET", "POST"]),
+            WebSocketRoute("/{carrier}/media", _media),
+            WebSocketRoute("/{carrier}/media/{token}", _media),
+            Route("/healthz", _healthz, methods=["GET"]),
+            Route("/metrics", _metrics, methods=["GET"]),
+        ],
+        exception_handlers={Refused: _refused},
+        lifespan=lifespan,
+    )
+    app.state.office = office
+    return app
+
+
+# ------------------------------------------------------------------------------------ webhooks
+
+
+async def _voice(request: Request) -> Response:
+    office, desk, name = _of(request)
+    if name == "audiosocket":
+        return _expect_audiosocket(request, office, desk)
+    carrier = CARRIERS.get(name)
+    if carrier is None or carrier.webhook is None:
+        return _not_found()
+    fields = await _checked(request, office, carrier)
+    call = carrier.webhook.read(fields)
+    if desk.state.draining or desk.is_full:
+        reason = "draining" if desk.state.draining else "full"
+        log.warning("call refused", carrier=name, call=call.call, why=reason)
+        desk.metrics.refused.labels(name, reason).inc()
+        return _answer(carrier.webhook.refuse(desk.rules.busy))
+    asked_with = dict(request.query_params)
+    admission = Admission(name, call.call, call.caller, call.callee, asked_with)
+    token = desk.tokens.give(admission)
+    url = f"{_socket_base(request, office)}/{name}/media"
+    if carrier.webhook.token_in_path:
+        document = carrier.webhook.connect(f"{url}/{token}", {}, call)
+    else:
+        document = carrier.webhook.connect(url, {TOKEN: token}, call)
+    log.info("call admitted", carrier=name, call=call.call)
+    return _answer(document)
+
+
+async def _status(request: Request) -> Response:
+    office, desk, name = _of(request)
+    carrier = CARRIERS.get(name)
+    if carrier is None or carrier.webhook is None:
+        return _not_found()
+    fields = await _checked(request, office, carrier)
+    status = _first(fields, "CallStatus", "call_status", "status", "Event").lower()
+    call = carrier.webhook.read(fields).call
+    log.info("call status", carrier=name, call=call, status=status)
+    desk.metrics.statuses.labels(name, status if status in _KNOWN else "other").inc()
+    if status in _OVER and call:
+        desk.told_of_end(name, call)
+    return Response(status_code=204)
+
+
+_KNOWN = _OVER | {"queued", "initiated", "ringing", "early-media", "in-progress", "answered"}
+
+
+async def _transfer(request: Request) -> Response:
+    office, desk, name = _of(request)
+    carrier, control = CARRIERS.get(name), desk.controls.get(name)
+    if carrier is None or control is None:
+        return _not_found()
+    await _checked(request, office, carrier)
+    to = request.query_params.get("to", "")
+    if not desk.rules.may_transfer(to):
+        raise Refused("this destination is not allowed: name it in AGENTKIT_TRANSFER_TO")
+    return _answer(control.transfer_document(to))
+
+
+def _expect_audiosocket(request: Request, office: Office, desk: Desk) -> Response:
+    """A UUID under which a PBX on this machine may connect a call, once, within a minute."""
+    client = request.client.host if request.client else ""
+    if not office.access.is_local(request.headers, client):
+        raise Refused("UUIDs for AudioSocket are given to this machine alone")
+    uuid = str(uuid4())
+    desk.tokens.expect(uuid, Admission("audiosocket", uuid, parameters=dict(request.query_params)))
+    return PlainTextResponse(uuid)
+
+
+async def _checked(request: Request, office: Office, carrier: Carrier) -> Mapping[str, str]:
+    """The request's fields, once it was found to be the carrier's. Raises `Refused`."""
+    body = await _body(request)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    form: list[tuple[str, str]] = []
+    if kind == "application/x-www-form-urlencoded":
+        form = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
+    query = f"?{request.url.query}" if request.url.query else ""
+    signed = SignedRequest(
+        request.method, f"{_raw_path(request.scope)}{query}", request.headers, form, body
+    )
+    client = request.client.host if request.client else ""
+    office.access.check_webhook(carrier, signed, client)
+    fields = dict(request.query_params)
+    if kind == "application/json":
+        fields |= _json_fields(body)
+    return fields | dict(form)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise Refused(f"a request has at most {MOST_BYTES} bytes")
+    return bytes(body)
+
+
+def _json_fields(body: bytes) -> dict[str, str]:
+    """The texts and numbers of a JSON object, one level deep."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: str(value) for name, value in found.items() if isinstance(value, str | int)}
+
+
+# --------------------------------------------------------------------------------------- media
+
+
+class SocketWire:
+    """A WebSocket of the application's, as a transport needs it."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._closed = False
+
+    async def receive(self) -> Message | None:
+        """The next message; None once the socket is closed."""
+        if self._closed:
+            return None
+        message = await self._socket.receive()
+        if message["type"] != "websocket.receive":
+            self._closed = True
+            return None
+        text: str | None = message.get("text")
+        return text if text is not None else message["bytes"]
+
+    async def send(self, message: Message) -> None:
+        """Send a message. Raises ConnectionError if the socket is closed."""
+        if self._closed:
+            raise ConnectionError("the socket is closed")
+        kind = "text" if isinstance(message, str) else "bytes"
+        try:
+            await self._socket.send({"type": "websocket.send", kind: message})
+        except (WebSocketDisconnect, RuntimeError, OSError) as error:
+            self._closed = True
+            raise ConnectionError("the socket is closed") from error
+
+    async def close(self, code: int = 1000) -> None:
+        """Close the socket. Safe to call twice."""
+        if not self._closed:
+            self._closed = True
+            # The far end may have been faster.
+            with suppress(WebSocketDisconnect, RuntimeError, OSError):
+                await self._socket.close(code)
+
+
+async def _media(socket: WebSocket) -> None:
+    office: Office = socket.app.state.office
+    carrier = CARRIERS.get(socket.path_params["carrier"])
+    if carrier is None:
+        await socket.close(1008)
+        return
+    desk = office.open_desk()
+    client = socket.client.host if socket.client else ""
+    query = socket.url.query
+    path = _raw_path(socket.scope) + (f"?{query}" if query else "")
+    try:
+        office.access.check_upgrade(carrier, path, socket.headers, client)
+    except Refused as error:
+        log.warning("upgrade refused", carrier=carrier.name, why=str(error))
+        desk.metrics.refused.labels(carrier.name, error.code).inc()
+        await socket.close(1008)
+        return
+    offered = socket.scope.get("subprotocols", [])
+    wanted = carrier.codec().subprotocols
+    await socket.accept(next((name for name in offered if name in wanted), None))
+    local = not office.access.has_secret(carrier) and office.access.is_local(socket.headers, client)
+    token = socket.path_params.get("token", "")
+    await desk.take_stream(carrier, SocketWire(socket), token=token, local=local)
+
+
+# ---------------------------------------------------------------------------------- the others
+
+
+async def _healthz(request: Request) -> Response:
+    office: Office = request.app.state.office
+    desk = office.open_desk()
+    draining = desk.state.draining
+    status = {"status": "draining" if draining else "ok", "calls": desk.state.calls()}
+    return JSONResponse(status, status_code=503 if draining else 200)
+
+
+async def _metrics(request: Request) -> Response:
+    """Figures are for those who run the server, not for those who call it."""
+    office: Office = request.app.state.office
+    host = request.headers.get("host", "").partition(":")[0]
+    came_through = any(name in request.headers for name in FORWARDED)
+    if came_through or (office.public_url and host == _host_of(office.public_url)):
+        return _not_found()
+    return Response(office.open_desk().metrics.text(), media_type=CONTENT_TYPE)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, AgentkitError)  # noqa: S101
+    office: Office = request.app.state.office
+    name = request.path_params.get("carrier", "")
+    log.warning("request refused", carrier=name, why=str(error))
+    office.open_desk().metrics.refused.labels(name, error.code).inc()
+    return PlainTextResponse(f"{error}\n", status_code=403)
+
+
+def _of(request: Request) -> tuple[Office, Desk, str]:
+    office: Office = request.app.state.office
+    return office, office.open_desk(), request.path_params["carrier"]
+
+
+def _answer(document: Document) -> Response:
+    return Response(document.body, media_type=document.content_type)
+
+
+def _not_found() -> Response:
+    return PlainTextResponse("Not Found\n", status_code=404)
+
+
+def _first(fields: Mapping[str, str], *names: str) -> str:
+    return next((fields[name] for name in names if fields.get(name)), "")
+
+
+def _raw_path(scope: Mapping[str, Any]) -> str:
+    """The path as it was asked for, with its escapes: what was signed."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    return raw.decode("latin-1").partition("?")[0]
+
+
+def _socket_base(request: Request, office: Office) -> str:
+    """Where carriers open sockets: the public URL's host, else the one that was asked."""
+    if office.public_url:
+        return office.public_url.replace("http", "ws", 1)
+    return f"ws://{request.headers['host']}"
+
+
+def _host_of(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0].partition(":")[0]
