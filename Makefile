@@ -1,6 +1,7 @@
 # Everything a newcomer or CI needs. Each target sets up what it needs itself, once.
 #   make demo    a spoken conversation on this machine, with no key, network service or sound card
 #   make test    every test            make check   lint and types
+#   make test-pbx   of these, the ones in which a real Asterisk and a SIP telephone call
 #   make bench   the benchmarks        make lock    pin the dependencies anew
 #   make clean   remove what was made
 # With another Python: make test PYTHON=python3.12 (make clean first, if there is a .venv)
@@ -27,9 +28,9 @@ apt = as=; [ "$$(id -u)" = 0 ] || as=sudo; \
   $$as env DEBIAN_FRONTEND=noninteractive \
     apt-get install -qq -y --no-install-recommends $(1) </dev/null >/dev/null
 
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test test-pbx check bench lock clean
 help:
-	@sed -n '2,6s/^# *//p' Makefile
+	@sed -n '2,7s/^# *//p' Makefile
 
 # Each step leaves a file behind: it is done again when the lock or a pyproject.toml is newer.
 $(VENV)/made:
@@ -65,6 +66,12 @@ demo: $(VENV)/runs
 
 test: $(VENV)/develops $(VENV)/speaks
 	@$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory test-pbx
+
+# The exchange and the telephone are fetched once, to a place that outlives a clone.
+test-pbx: $(VENV)/develops
+	@tests/pbx/fetch.sh
+	@$(BIN)/python -m pytest tests/pbx
 
 check: $(VENV)/develops
 	@$(BIN)/ruff check $(CODE)
