@@ -106,7 +106,7 @@ class AudioSocketCodec(Codec):
         """Start without having heard anything, at 8,000 Hz. Nothing happens if it has started."""
         return [] if self._started or self._stopped else self._start(self._form or LINEAR_8K)
 
-    def play(self, audio: bytes) -> Sequence[Message]:
+    def play(self, audio: bytes) -> list[bytes]:
         """A packet for each frame, each to be sent when it is due. None is ever empty.
 
         Asterisk takes a packet without payload for an error, and ends the call.
@@ -124,7 +124,7 @@ class AudioSocketCodec(Codec):
         """Nothing is queued at the far end."""
         return ()
 
-    def hang_up(self) -> Sequence[Message]:
+    def hang_up(self) -> tuple[bytes]:
         """Asterisk leaves the application, or hangs up the channel."""
         return (_HEADER.pack(_HANG_UP, 0),)
 
