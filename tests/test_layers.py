@@ -40,8 +40,6 @@ LAYERS: dict[str, float] = {
     "agentkit.transports.phone": 3,
     "agentkit.transports.audiosocket": 3,
     "agentkit.transports.pacer": 3,
-    "agentkit.transports.audiosocket": 3,
-    "agentkit.transports.pacer": 3,
     "agentkit.transports.playout": 3,
     "agentkit.transports.wav": 3,
     "agentkit._openai": 2.9,
