@@ -134,11 +134,13 @@ class Reply:
 
     def keep_what_was_voiced(self) -> None:
         """The voice gives no more: the text ends where its speech does."""
-        self.pieces = [piece for piece in self.pieces if piece.seconds > 0]
-        for piece in self.pieces:
-            if not piece.done:
-                piece.text = piece.text[: _characters(piece, piece.seconds)]
-                piece.done = True
+        whole = next((n for n, piece in enumerate(self.pieces) if not piece.done), None)
+        if whole is not None:
+            last = self.pieces[whole]
+            last.text, last.done = last.text[: _characters(last, last.seconds)], True
+            del self.pieces[whole + 1 :]
+        if not self.made:
+            self.pieces.clear()
         self.speech_ended = True
 
     def heard_by(self, now: float, reach: float) -> float:

@@ -286,5 +286,23 @@ def test_a_voice_that_fails_in_a_word_keeps_the_words_before(call: Call) -> None
     assert "ten" not in call.said[1]
 
 
+@pytest.mark.parametrize(("whole", "kept"), [(True, "One two.\nThree four."), (False, "One two.")])
+def test_a_voice_that_fails_leaves_a_beginning_of_the_text(
+    call: Call, whole: bool, kept: str
+) -> None:
+    """Also if a piece made no sound, or a later one came before an earlier was whole."""
+    call.turn("hello")
+    call.write(0, "One two.\nThree four.\nFive six.\n")
+    assert len(call.of(cmd.Speak)) == 3
+    call.on(ev.SpeechMade(0, 0, 1.0, (), True))
+    call.on(ev.SpeechMade(0, 1, 0.0, (), whole))
+    call.on(ev.SpeechMade(0, 2, 0.3))
+    call.on(ev.ReplyFailed(0, "tts", "tts.server", False))
+    call.hear(1.3)
+    heard = call.of(cmd.ReplyEnded)[0].heard
+    assert "One two.\nThree four.\nFive six.\n".startswith(heard)
+    assert heard.strip().startswith(kept)
+
+
 def test_the_policy_in_force_can_be_read(call: Call) -> None:
     assert call.machine.policy == Policy()
