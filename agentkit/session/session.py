@@ -20,6 +20,7 @@ import structlog
 
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
+from agentkit.core.caller import CallerState
 from agentkit.core.history import ToolCall
 from agentkit.core.machine import TurnMachine
 from agentkit.core.policy import KEYS
@@ -203,6 +204,10 @@ class Session(Seams):
                 except (TransportError, OSError) as error:
                     log.warning("transport failed", error=str(error))
                     self._reason = "transport failed"
+                self._player.stop()
+                turn = self.machine.caller.turn
+                if turn is not None and turn.state is not CallerState.ENDED:
+                    await self._source.aclose()  # its last words are still on their way
                 self.post(ev.CallEnded(self._reason))
                 self._player.stop()
                 self._chores.stop()
