@@ -371,6 +371,22 @@ async def test_vonage_signs_with_a_token_over_the_body() -> None:
     assert claims["iss"] == "Vonage"
 
 
+@pytest.mark.parametrize(("more", "signed"), [({}, False), ({"type": "vonage"}, True)])
+@in_virtual_time(until=120)
+async def test_vonage_signs_the_handshake_if_it_is_asked_to(
+    more: dict[str, str], signed: bool
+) -> None:
+    secret = "s3cret" * 8
+    async with Bot() as bot, Webhook(ncco(bot.url, authorization=more)) as webhook:
+        async with FakeVonage(webhook=webhook.url, secret=secret):
+            await bot.until(1)
+    header = bot.request.headers.get("Authorization", "")
+    assert header.startswith("Bearer ") == signed
+    if signed:
+        token = header.removeprefix("Bearer ")
+        assert jwt.decode(token, secret, algorithms=["HS256"])["iss"] == "Vonage"
+
+
 @in_virtual_time(until=120)
 async def test_jambonz_signs_stamp_and_body() -> None:
     webhook, _ = await asked(FakeJambonz, wall_clock=lambda: 1e9)

@@ -36,7 +36,8 @@ class FakeVonage(FakeCarrier):
     Audio is binary, 16-bit linear, and each message of the bot has to be exactly one frame of
     20 ms. ``parameters`` stand at the top of the first message. A notify comes back when what stood
     before it was played; a clear is confirmed by ``websocket:cleared`` and forgets them. Closing
-    the socket does not end the call.
+    the socket does not end the call. The handshake is signed only if the document asks for it, with
+    ``"authorization": {"type": "vonage"}``.
     """
 
     name = "vonage"
@@ -45,6 +46,7 @@ class FakeVonage(FakeCarrier):
     echoes_cleared_marks = False
     buffer_limit = _MESSAGES * 0.02
     default_audio = AudioFormat("linear16", 16000)
+    _is_asked_who_it_is = False
 
     def _new_id(self, of: str) -> str:
         if of == "account":
@@ -73,6 +75,8 @@ class FakeVonage(FakeCarrier):
         return {"Authorization": f"Bearer {_token(secret, claims)}"}
 
     def _sign_upgrade(self, secret: str, url: str) -> dict[str, str]:
+        if not self._is_asked_who_it_is:
+            return {}
         claims = {"iat": int(self._wall_clock()), "jti": str(uuid.uuid4()), "iss": "Vonage"}
         return {"Authorization": f"Bearer {_token(secret, claims)}"}
 
@@ -98,6 +102,7 @@ class FakeVonage(FakeCarrier):
             self._wrong("headers are longer than 512 bytes")
         authorization = endpoint.get("authorization") or {}
         upgrade = {}
+        self._is_asked_who_it_is = authorization.get("type") == "vonage"
         if authorization.get("type") == "custom":
             upgrade["Authorization"] = str(authorization.get("value"))
         audio = AudioFormat("linear16", int(rate))
