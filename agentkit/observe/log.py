@@ -99,6 +99,18 @@ def _mask(found: re.Match[str]) -> str:
     return (found["kept"] or "") + _MASK
 
 
+def _logger() -> Any:
+    """What the program has set structlog up for; where it has not, no more than warnings.
+
+    As it comes, structlog prints everything, among what the program itself prints.
+    """
+    if structlog.is_configured():
+        return structlog.get_logger(__name__)
+    return structlog.wrap_logger(
+        None, wrapper_class=structlog.make_filtering_bound_logger(LEVELS["warning"])
+    )
+
+
 class CallLogger:
     """Logs the life of turns and drafts. An observer of a session.
 
@@ -112,7 +124,7 @@ class CallLogger:
     """
 
     def __init__(self, *, words: bool = False, **context: Any) -> None:
-        self._log = structlog.get_logger(__name__).bind(**context)
+        self._log = _logger().bind(**context)
         self._words = words
         self._start: float | None = None
         self._now = 0.0

@@ -23,6 +23,7 @@ from agentkit.observe.log import CallLogger, configure_logging, mask_secrets
 @pytest.fixture(autouse=True)
 def _structlog_as_it_was() -> Iterator[None]:
     structlog.reset_defaults()
+    structlog.configure()
     yield
     structlog.reset_defaults()
 
@@ -50,6 +51,18 @@ def test_T21_turns_and_drafts_are_logged_with_ids_and_times(call: tuple[Path, st
 def test_what_was_said_is_logged_only_if_asked(call: tuple[Path, str]) -> None:
     assert "table" not in str(logged(call))
     assert "table" in str(logged(call, words=True))
+
+
+def test_a_program_that_has_not_set_a_log_up_is_told_of_failures_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    structlog.reset_defaults()
+    logger = CallLogger()
+    logger(0.0, ev.CallStarted(), [])
+    logger(1.0, ev.SourceLost(0, "gone"), [])
+    printed = capsys.readouterr()
+    assert "call started" not in printed.out + printed.err
+    assert "source lost" in printed.out + printed.err
 
 
 def test_T13_an_oddity_is_logged_once_per_kind_and_counted() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -26,13 +28,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def state(tmp_path: Path, clock: Clock) -> SharedState:
-    return SharedState(tmp_path / "state", clock=clock)
+def state(tmp_path: Path, clock: Clock) -> Iterator[SharedState]:
+    with closing(SharedState(tmp_path / "state", clock=clock)) as state:
+        yield state
 
 
 @pytest.fixture
-def other(tmp_path: Path, clock: Clock, state: SharedState) -> SharedState:
-    return SharedState(tmp_path / "state", clock=clock)
+def other(tmp_path: Path, clock: Clock, state: SharedState) -> Iterator[SharedState]:
+    with closing(SharedState(tmp_path / "state", clock=clock)) as other:
+        yield other
 
 
 CALL = Admission("twilio", "CA1", "+15550100", "+15550199", {"menu": "night"})
@@ -146,14 +150,17 @@ def test_a_process_that_leaves_takes_its_calls_along(
 
 
 def test_processes_of_a_fleet_drain_together(tmp_path: Path) -> None:
-    first, second = (SharedState(tmp_path / "s", fleet="old") for _ in range(2))
-    newer = SharedState(tmp_path / "s", fleet="new")
-    first.drain()
-    first.drain()
-    assert second.draining
-    assert second.begin_call("twilio", "CA1", 9) == "draining"
-    assert not newer.draining
-    assert newer.begin_call("twilio", "CA1", 9) == "begun"
+    with ExitStack() as opened:
+        first, second, newer = (
+            opened.enter_context(closing(SharedState(tmp_path / "s", fleet=fleet)))
+            for fleet in ("old", "old", "new")
+        )
+        first.drain()
+        first.drain()
+        assert second.draining
+        assert second.begin_call("twilio", "CA1", 9) == "draining"
+        assert not newer.draining
+        assert newer.begin_call("twilio", "CA1", 9) == "begun"
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path, state: SharedState) -> None:
@@ -161,10 +168,10 @@ def test_the_file_is_its_owners_alone(tmp_path: Path, state: SharedState) -> Non
 
 
 def test_in_memory_nothing_is_shared() -> None:
-    one, two = SharedState(), SharedState()
-    assert one.begin_call("twilio", "CA1", 1) == "begun"
-    assert two.calls() == 0
-    assert one.signing_key() != two.signing_key()
+    with closing(SharedState()) as one, closing(SharedState()) as two:
+        assert one.begin_call("twilio", "CA1", 1) == "begun"
+        assert two.calls() == 0
+        assert one.signing_key() != two.signing_key()
 
 
 def _begin_many(path: Path, name: str, results: multiprocessing.Queue[int]) -> None:
@@ -187,7 +194,8 @@ def test_processes_that_race_never_exceed_the_limit(tmp_path: Path) -> None:
     assert sum(results.get(timeout=20) for _ in racers) == 50
     for racer in racers:
         racer.join(20)
-    assert SharedState(tmp_path / "s").calls() == 50
+    with closing(SharedState(tmp_path / "s")) as state:
+        assert state.calls() == 50
 
 
 def test_a_closed_state_says_so(state: SharedState) -> None:
