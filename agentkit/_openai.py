@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ipaddress
 import os
 import platform
 import re
@@ -22,6 +21,7 @@ import httpx2
 import openai
 
 from agentkit._connections import KEEP_ALIVE, MOST_IDLE, SpareTransport
+from agentkit._hosts import is_loopback
 from agentkit._sockets import CONNECT_TIMEOUT
 from agentkit.errors import BackendError, ConfigError, Failure
 
@@ -134,21 +134,12 @@ def _url(text: str) -> httpx2.URL:
 
 
 def _proxied(url: httpx2.URL) -> bool:
-    if _is_loopback(url.host):
+    if is_loopback(url.host):
         return False  # a proxy would look for the server on its own machine
     proxies = urllib.request.getproxies()
     return bool(proxies.get(url.scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(
         url.host
     )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 # -------------------------------------------------------------------------------------- errors

@@ -23,6 +23,7 @@ LAYERS: dict[str, float] = {
     "agentkit.carriers": 1,
     "agentkit.callcontrol": 3,
     "agentkit.callcontrol.base": 2,
+    "agentkit._hosts": 1,
     "agentkit.turns": 2,
     "agentkit._cancelling": 2,
     "agentkit.tools": 2.5,

@@ -23,6 +23,7 @@ MODULES = [
     "agentkit.observe",
     "agentkit.session",
     "agentkit.testing",
+    "agentkit.testing.carriers",
     "agentkit.transports",
     "agentkit.tts",
     "agentkit.turns",

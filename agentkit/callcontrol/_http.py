@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 import httpx2
 
+from agentkit._hosts import is_loopback
 from agentkit.callcontrol.base import InvalidCallRequest
 from agentkit.errors import CallControlError, ConfigError
 
@@ -96,7 +97,7 @@ class RestClient:
         self._authorize = authorize
         self._client = httpx2.AsyncClient(
             verify=_tls() if url.scheme == "https" else False,
-            trust_env=not _is_loopback(url.host),
+            trust_env=not is_loopback(url.host),
             follow_redirects=False,
             timeout=httpx2.Timeout(REQUEST_SECONDS, connect=CONNECT_SECONDS),
             limits=httpx2.Limits(max_keepalive_connections=4, keepalive_expiry=_IDLE_SECONDS),
@@ -261,15 +262,6 @@ def _checked(base_url: str) -> httpx2.URL:
     if url.scheme == "http" and not _is_near(url.host):
         raise ConfigError("base_url", "must begin with https://, or the credentials are seen")
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_near(host: str) -> bool:

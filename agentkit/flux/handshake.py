@@ -14,6 +14,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.http11 import Response
 
+from agentkit._hosts import is_loopback
 from agentkit.errors import ConfigError, FluxConnectionError, FluxHandshakeError, FluxProtocolError
 from agentkit.flux.messages import Connected, ErrorMessage, UnknownMessage, parse_message
 from agentkit.flux.timings import FluxTimings
@@ -23,7 +24,6 @@ from agentkit.flux.timings import FluxTimings
 _wire_log: Final = logging.getLogger("agentkit.flux.websocket")
 _wire_log.setLevel(logging.WARNING)
 
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _MAX_REASON_CHARS: Final = 300
 _CLOSE_TIMEOUT: Final = 1.0
 """Seconds that a peer has to end a closing handshake before the socket is dropped."""
@@ -54,11 +54,6 @@ def check_url(url: str) -> str:
     if parts.path.rstrip("/").endswith("/v1/listen"):
         raise ConfigError("url", f"{where}: Flux is at /v2/listen, not /v1/listen")
     return where
-
-
-def is_loopback(url: str) -> bool:
-    """The server runs on this machine."""
-    return urlsplit(url).hostname in _LOOPBACK
 
 
 def join_query(url: str, query: str) -> str:
@@ -112,7 +107,7 @@ async def open_socket(
                 additional_headers=dict(headers),
                 user_agent_header=_user_agent(),
                 compression=None,
-                proxy=None if is_loopback(url) else True,
+                proxy=None if is_loopback(urlsplit(url).hostname or "") else True,
                 open_timeout=None,
                 ping_interval=timings.ping_interval,
                 ping_timeout=timings.ping_timeout,

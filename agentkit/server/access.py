@@ -7,10 +7,10 @@ or a proxy in front, every caller looks local, and one that forwards says so in 
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable, Mapping
 
+from agentkit._hosts import is_loopback
 from agentkit.config import Settings
 from agentkit.errors import AgentkitError
 from agentkit.server.carriers import Carrier
@@ -114,16 +114,6 @@ class Access:
                 f"requests of {carrier.name} are answered from elsewhere than this machine only if"
                 f" they can be checked: set {carrier.secret}, and AGENTKIT_PUBLIC_URL"
             )
-
-
-def is_loopback(host: str) -> bool:
-    """The host is this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _host(header: str) -> str:

@@ -25,13 +25,14 @@ from uuid import UUID
 import structlog
 import uvicorn
 
+from agentkit._hosts import is_loopback
 from agentkit.agent import Agent
 from agentkit.backends import open_backends
 from agentkit.config import Settings
 from agentkit.errors import ConfigError
 from agentkit.loading import load_agent
 from agentkit.observe.log import configure_logging
-from agentkit.server.access import Access, is_loopback
+from agentkit.server.access import Access
 from agentkit.server.app import MOST_BYTES, Office, make_app
 from agentkit.server.carriers import CARRIERS
 from agentkit.server.controls import load_controls
@@ -179,8 +180,18 @@ def _serve_here(options: ServeOptions, listener: socket.socket, fleet: str = "")
             office.desk = desk
             yield
 
-    config = uvicorn.Config(
-        make_app(office, lifespan),
+    server = Server(uvicorn_config(make_app(office, lifespan)))
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_run(server, office, listener, options.drain))
+    finally:
+        state.close()
+
+
+def uvicorn_config(app: Starlette) -> uvicorn.Config:
+    """How carriers are answered: nothing of a request is believed that anybody can write."""
+    return uvicorn.Config(
+        app,
         ws="websockets-sansio",
         ws_max_size=MOST_BYTES,
         ws_per_message_deflate=False,
@@ -194,22 +205,18 @@ def _serve_here(options: ServeOptions, listener: socket.socket, fleet: str = "")
         lifespan="on",
         timeout_graceful_shutdown=LEFT_FOR_SOCKETS,
     )
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(_Server(config), office, listener, options.drain))
-    finally:
-        state.close()
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Signals are ours: uvicorn's way of ending closes the sockets of calls at once."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `_run`."""
         yield
 
 
-async def _run(server: _Server, office: Office, listener: socket.socket, deadline: float) -> None:
+async def _run(server: Server, office: Office, listener: socket.socket, deadline: float) -> None:
     loop = asyncio.get_running_loop()
     draining: list[asyncio.Task[None]] = []
 
