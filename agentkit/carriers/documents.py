@@ -43,11 +43,13 @@ class Webhook(ABC):
         codec: makes the codec of a call's socket.
         token_in_path: the stream's token travels as the last segment of the socket's path;
             otherwise among the stream's parameters.
+        names_stream: the webhook and the stream call the call by the same id.
     """
 
     name: ClassVar[str]
     codec: ClassVar[type[Codec]]
     token_in_path: ClassVar[bool] = False
+    names_stream: ClassVar[bool] = True
 
     @abstractmethod
     def read(self, fields: Mapping[str, str]) -> IncomingCall:

@@ -164,6 +164,8 @@ class TelnyxWebhook(Webhook):
     name = "telnyx"
     codec: ClassVar[type[Codec]] = TelnyxCodec
     token_in_path: ClassVar[bool] = True
+    # TeXML's CallSid looks like the stream's call_control_id; no page says that it is.
+    names_stream: ClassVar[bool] = False
 
     def read(self, fields: Mapping[str, str]) -> IncomingCall:
         """What the fields of the request say of the call: TeXML's are Twilio's."""

@@ -157,7 +157,8 @@ class Desk:
         token = token or started.parameters.get(TOKEN, "")
         if carrier.webhook is None or (local and not token):
             return Admission(carrier.name, started.call)
-        return self.tokens.take(token, carrier.name, started.call)
+        call = started.call if carrier.webhook.names_stream else ""
+        return self.tokens.take(token, carrier.name, call)
 
     async def take(self, name: str, call: str, transport: Transport, info: CallInfo) -> None:
         """Hold a call on a transport that is there already; nothing happens if it may not begin.
