@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -29,7 +30,7 @@ from agentkit._hosts import is_loopback
 from agentkit.agent import Agent
 from agentkit.backends import open_backends
 from agentkit.config import Settings
-from agentkit.errors import ConfigError
+from agentkit.errors import AgentkitError, ConfigError
 from agentkit.loading import load_agent
 from agentkit.observe.log import configure_logging
 from agentkit.server.access import Access
@@ -52,6 +53,8 @@ log = structlog.get_logger(__name__)
 
 LEFT_FOR_SOCKETS = 5
 """Seconds that sockets have to close once the calls are over."""
+HOPELESS = 78
+"""The exit status of a worker that another in its place could not do better than."""
 RESTART_AFTER = 1.0
 """Seconds between the death of a worker and the next one in its place."""
 
@@ -103,13 +106,11 @@ def serve(options: ServeOptions) -> int:
     print(settings.describe(), flush=True)
     for line in _carrier_lines(settings):
         print(line, flush=True)
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    said = "answering on http://" + (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
     with _shared_folder(options) as options:
         if options.workers > 1:
-            print(f"answering on http://{where} in {options.workers} processes", flush=True)
-            return _supervise(options, listener)
-        print(f"answering on http://{where}", flush=True)
-        _serve_here(options, listener)
+            return _supervise(options, listener, said)
+        _serve_here(options, listener, said)
         return 0
 
 
@@ -167,23 +168,22 @@ def _shared_folder(options: ServeOptions) -> Iterator[ServeOptions]:
 # ------------------------------------------------------------------------------ one process
 
 
-def _serve_here(options: ServeOptions, listener: socket.socket, fleet: str = "") -> None:
+def _serve_here(options: ServeOptions, listener: socket.socket, said: str, fleet: str = "") -> None:
+    """Answer calls; once that is so, print what is ``said`` of it."""
     configure_logging(options.log)
     agent = load_agent(options.agent)
     settings = _settings(options, agent)
     office = Office(Access(settings), settings.public_url or "")
     state = SharedState(options.state, fleet=fleet)
 
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with _open_desk(options, settings, agent, state) as desk:
-            office.desk = desk
-            yield
+    async def run() -> None:
+        async with _open_desk(options, settings, agent, state) as office.desk:
+            print(said, flush=True)
+            await _run(Server(uvicorn_config(make_app(office))), office, listener, options.drain)
 
-    server = Server(uvicorn_config(make_app(office, lifespan)))
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_run(server, office, listener, options.drain))
+            runner.run(run())
     finally:
         state.close()
 
@@ -328,7 +328,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 # -------------------------------------------------------------------------- several processes
 
 
-def _supervise(options: ServeOptions, listener: socket.socket) -> int:
+def _supervise(options: ServeOptions, listener: socket.socket, said: str) -> int:
     """Keep as many workers as wanted until told to stop; each takes calls from one listener."""
     context = multiprocessing.get_context("spawn")
     fleet = f"{os.getpid()}-{time.time_ns()}"
@@ -338,7 +338,7 @@ def _supervise(options: ServeOptions, listener: socket.socket) -> int:
         stopping.append(number)
 
     def start() -> BaseProcess:
-        worker = context.Process(target=_work, args=(options, listener, fleet), daemon=False)
+        worker = context.Process(target=_work, args=(options, listener, said, fleet), daemon=False)
         worker.start()
         return worker
 
@@ -356,16 +356,18 @@ def _supervise(options: ServeOptions, listener: socket.socket) -> int:
             workers = [worker for worker in workers if worker not in gone]
             for worker in gone:
                 forget_process(worker.pid or 0)
+                if worker.exitcode == HOPELESS and not stopping:
+                    failed = True
+                    stopping.append(signal.SIGTERM)
                 if stopping:
                     continue
                 log.error("a worker ended", pid=worker.pid, status=worker.exitcode)
-                failed = True
                 time.sleep(RESTART_AFTER)
                 workers.append(start())
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return 1 if failed and not stopping else 0
+    return 1 if failed else 0
 
 
 def _tell(workers: list[BaseProcess], number: int) -> None:
@@ -375,7 +377,11 @@ def _tell(workers: list[BaseProcess], number: int) -> None:
                 os.kill(worker.pid, number)
 
 
-def _work(options: ServeOptions, listener: socket.socket, fleet: str) -> None:
+def _work(options: ServeOptions, listener: socket.socket, said: str, fleet: str) -> None:
     # A Ctrl-C reaches a whole process group: the supervisor hands it on, once.
     os.setpgrp()
-    _serve_here(options, listener, fleet)
+    try:
+        _serve_here(options, listener, f"{said}, process {os.getpid()}", fleet)
+    except AgentkitError as error:
+        print(f"agentkit: {error}", file=sys.stderr, flush=True)
+        sys.exit(HOPELESS)
