@@ -111,6 +111,17 @@ class SourceFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceTuned:
+    """How the source listens from now on.
+
+    Args:
+        turn_timeout: the silence after which it ends a turn whatever its words, in seconds.
+    """
+
+    turn_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
 class SourceOddity:
     """The source said something unknown or unreadable. Counted, never fatal (rule T13)."""
 
@@ -351,6 +362,7 @@ Event = (
     | SourceConnected
     | SourceLost
     | SourceFailed
+    | SourceTuned
     | SourceOddity
     | ReplyText
     | ReplyDone
@@ -386,5 +398,6 @@ SourceEvent = (
     | SourceConnected
     | SourceLost
     | SourceFailed
+    | SourceTuned
     | SourceOddity
 )

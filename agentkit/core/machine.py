@@ -91,6 +91,8 @@ from agentkit.core.waiting import Waiting
 
 _USUAL_ONSET = 0.6
 """Seconds from a first word to its StartOfTurn, where the source gives no word times (T11)."""
+_USUAL_TIMEOUT = 5.0
+"""Seconds of silence that end a turn for a source which does not say what it takes (T14)."""
 
 
 class TurnMachine(Waiting):
@@ -103,6 +105,7 @@ class TurnMachine(Waiting):
     def __init__(self, policy: Policy | None = None) -> None:
         super().__init__(policy or Policy())
         self._progressed = 0.0
+        self._turn_timeout = _USUAL_TIMEOUT
         self._handlers: dict[type, Callable[[Any], None]] = {
             ev.TurnStarted: self._on_turn,
             ev.TurnUpdated: self._on_turn,
@@ -112,6 +115,7 @@ class TurnMachine(Waiting):
             ev.SourceConnected: self._on_source_connected,
             ev.SourceLost: self._on_source_lost,
             ev.SourceFailed: self._on_source_failed,
+            ev.SourceTuned: self._on_source_tuned,
             ev.SourceOddity: self._on_source_oddity,
             ev.ReplyText: self._on_reply_text,
             ev.ReplyDone: self._on_reply_done,
@@ -222,9 +226,9 @@ class TurnMachine(Waiting):
             self._progressed = self._now
             self._cancel(END_OF_TURN)
             if STALLED_TURN not in self._timers:
-                self._set(STALLED_TURN, self._now + self.policy.limits.stalled_turn)
+                self._set(STALLED_TURN, self._now + self._stalled_after())
         if self.caller.overtaken:
-            self._set(END_OF_TURN, self._now + self.policy.limits.end_of_turn)
+            self._set(END_OF_TURN, self._now + self._ended_after())
         if turn.state is CallerState.FORMING:
             return
         if turn.started is None:
@@ -359,7 +363,7 @@ class TurnMachine(Waiting):
         turn = self.caller.turn
         self._cancel(STALLED_TURN)
         if turn is not None and turn.state is not CallerState.ENDED:
-            self._set(END_OF_TURN, self._now + self.policy.limits.end_of_turn)
+            self._set(END_OF_TURN, self._now + self._ended_after())
 
     def _on_source_failed(self, event: ev.SourceFailed) -> None:
         """T14: nothing more will be heard: the turn is answered, the agent takes its leave."""
@@ -371,6 +375,19 @@ class TurnMachine(Waiting):
             self._floor.held = False
             self._floor.add(apology)
             self._set(GOODBYE, self._now + self.policy.limits.goodbye)
+
+    def _on_source_tuned(self, event: ev.SourceTuned) -> None:
+        self._turn_timeout = event.turn_timeout
+
+    def _ended_after(self) -> float:
+        """T14: seconds after which words without a sequel end their turn."""
+        own = self.policy.limits.end_of_turn
+        return self._turn_timeout if own is None else own
+
+    def _stalled_after(self) -> float:
+        """T14: seconds without progress after which an open turn means a lost connection."""
+        own = self.policy.limits.stalled_turn
+        return max(3.0, 4 * self._turn_timeout) if own is None else own
 
     def _on_source_oddity(self, event: ev.SourceOddity) -> None:
         self._emit(Oddity(event.kind))
@@ -405,7 +422,7 @@ class TurnMachine(Waiting):
 
     def _is_stalled(self) -> None:
         """T14: an open turn that makes no progress means that the connection is as good as lost."""
-        due = self._progressed + self.policy.limits.stalled_turn
+        due = self._progressed + self._stalled_after()
         if self._now < due:
             self._set(STALLED_TURN, due)
         else:

@@ -9,9 +9,9 @@ from agentkit.core.wordlists import BACKCHANNELS, COURTESY
 from agentkit.errors import ConfigError
 
 
-def _positive(owner: str, **values: float) -> None:
+def _positive(owner: str, **values: float | None) -> None:
     for name, value in values.items():
-        if value < 0:
+        if value is not None and value < 0:
             raise ConfigError(f"{owner}.{name}", f"{value} is negative; give 0 or more")
 
 
@@ -93,8 +93,10 @@ class Limits:
         takeback: an utterance that began so soon after the first sound continues its turn (T11).
         first_text: a committed reply without text is asked for again after this (T7).
         attempts: how often a committed reply is begun at most.
-        end_of_turn: with the source gone, words without a sequel end their turn (T14).
+        end_of_turn: with the source gone, words without a sequel end their turn (T14). None: after
+            the silence that ends a turn for the source itself.
         stalled_turn: an open turn without progress for so long means a lost connection (T14).
+            None: four times the silence that ends a turn for the source, at least 3 s.
         goodbye: how long a hang-up waits for what is being said to be heard.
         filler_after: silence after which a filler is said while a reply waits (T20).
         longest_turn: an open turn is ended by the machine after this (T23). 0: never.
@@ -105,8 +107,8 @@ class Limits:
     takeback: float = 0.3
     first_text: float = 2.0
     attempts: int = 2
-    end_of_turn: float = 5.0
-    stalled_turn: float = 20.0
+    end_of_turn: float | None = None
+    stalled_turn: float | None = None
     goodbye: float = 10.0
     filler_after: float = 1.2
     longest_turn: float = 90.0

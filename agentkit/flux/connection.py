@@ -9,7 +9,7 @@ from typing import Final
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from agentkit.core.events import SourceEvent, SourceOddity
+from agentkit.core.events import SourceEvent, SourceOddity, SourceTuned
 from agentkit.errors import FluxConnectionError, FluxProtocolError, SourceError
 from agentkit.flux.configuring import Configuring
 from agentkit.flux.handshake import Secrets, closing, reported
@@ -82,6 +82,7 @@ class Connection:
         self._end_turn_after: int | None = None
         self._close_by: float | None = None
         self._leaving: str | None = None
+        self._told_timeout: float | None = None
 
     # -------------------------------------------------------------------- what is asked of it
 
@@ -124,6 +125,7 @@ class Connection:
 
         Cancelling closes the socket at once.
         """
+        self._tell_timeout()
         sender = asyncio.create_task(self._send_all(), name=f"flux sender {self.number}")
         listener = asyncio.create_task(self._listen(), name=f"flux listener {self.number}")
         tasks = (sender, listener)
@@ -197,6 +199,7 @@ class Connection:
                 await self._send(FORCE_END_TURN)
         message = self._configuring.next_message(now)
         if message is not None:
+            self._tell_timeout()
             await self._send(message)
 
     async def _send_chunk(self, now: float) -> None:
@@ -260,6 +263,7 @@ class Connection:
             self.wake()
         elif isinstance(message, ConfigureFailure):
             self._configuring.failed(message.description)
+            self._tell_timeout()
             self._odd(f"configure refused {message.code}")
             self.wake()
         elif isinstance(message, WarningMessage):
@@ -281,6 +285,12 @@ class Connection:
             self._odd(f"event {info.event}")
         else:
             self._emit(event)
+
+    def _tell_timeout(self) -> None:
+        timeout = self._configuring.wanted.turn_timeout
+        if timeout != self._told_timeout:
+            self._told_timeout = timeout
+            self._emit(SourceTuned(timeout))
 
     def _odd(self, kind: str) -> None:
         self._stats.oddities += 1

@@ -87,6 +87,8 @@ SAGEMAKER: Final = FluxDialect(
 
 _EFFECTIVE_FINAL: Final = 0.7
 """The ``eot_threshold`` in force when none is sent (Deepgram docs, flux/configuration)."""
+_EFFECTIVE_TIMEOUT_MS: Final = 5000
+"""The ``eot_timeout_ms`` in force when none is sent (Deepgram docs, flux/configuration)."""
 _SAMPLE_RATES: Final = (8000, 16000, 24000, 44100, 48000)
 _LANGUAGES: Final = ("en", "es", "fr", "de", "hi", "ru", "pt", "ja", "it", "nl")
 _REDACTIONS: Final = ("numbers", "aggressive_numbers")
@@ -223,6 +225,13 @@ class FluxOptions(BaseModel):
     def effective_eot_threshold(self) -> float:
         """The final threshold in force, also when none is sent."""
         return _EFFECTIVE_FINAL if self.eot_threshold is None else self.eot_threshold
+
+    @property
+    def turn_timeout(self) -> float:
+        """The silence in force that ends a turn, in seconds, also when none is sent."""
+        return (
+            _EFFECTIVE_TIMEOUT_MS if self.eot_timeout_ms is None else self.eot_timeout_ms
+        ) / 1000
 
     def check(self, dialect: FluxDialect = DEEPGRAM) -> None:
         """Raise FluxOptionError for the first value that this kind of server would refuse."""

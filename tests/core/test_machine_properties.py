@@ -173,6 +173,10 @@ class Walk(RuleBasedStateMachine):
     def source_oddity(self) -> None:
         self.send(ev.SourceOddity("unknown event"))
 
+    @rule(timeout=st.sampled_from([0.5, 5.0, 30.0]))
+    def source_tuned(self, timeout: float) -> None:
+        self.send(ev.SourceTuned(timeout))
+
     def some_reply(self, data: st.DataObject, live: bool = True) -> int | None:
         ids = sorted(self.live if live else self.started)
         return data.draw(st.sampled_from(ids)) if ids else None

@@ -9,8 +9,10 @@ import pytest
 
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
+from agentkit.core.policy import Limits, Policy
 
 Call = Any
+Make = Callable[[Policy], Any]
 
 
 def answers(call: Call) -> list[cmd.StartReply]:
@@ -69,6 +71,42 @@ def test_T17_a_start_by_noise_after_which_nothing_comes_keeps_no_reply_back(call
     call.wait(6)
     assert not call.of(cmd.TurnCommitted)
     call.turn("hello")
+    assert call.of(cmd.TurnCommitted)
+
+
+@pytest.mark.parametrize(("timeout", "stalled"), [(0.5, 3.0), (5.0, 20.0), (16.0, 64.0)])
+def test_T14_patience_follows_the_sources_own_timeout(
+    call: Call, timeout: float, stalled: float
+) -> None:
+    """A caller who may be silent for 16 s is not cut off by a number written down elsewhere."""
+    call.on(ev.SourceTuned(timeout))
+    call.start("my number is")
+    call.wait(stalled - 0.1)
+    assert not call.of(cmd.Reconnect)
+    call.wait(0.2)
+    assert call.of(cmd.Reconnect)
+    call.lose()
+    call.wait(timeout - 0.1)
+    assert not call.of(cmd.TurnCommitted)
+    call.wait(0.2)
+    assert call.of(cmd.TurnCommitted) == [cmd.TurnCommitted(0, "my number is")]
+
+
+def test_T14_a_longer_timeout_counts_for_the_open_turn_too(call: Call) -> None:
+    call.start("my number is")
+    call.on(ev.SourceTuned(20.0))
+    call.wait(79)
+    assert not call.of(cmd.Reconnect)
+
+
+def test_T14_limits_of_the_agents_own_come_first(call_with: Make) -> None:
+    call = call_with(Policy(limits=Limits(end_of_turn=1.0, stalled_turn=10.0)))
+    call.on(ev.SourceTuned(30.0))
+    call.start("my number is")
+    call.wait(10.1)
+    assert call.of(cmd.Reconnect)
+    call.lose()
+    call.wait(1.1)
     assert call.of(cmd.TurnCommitted)
 
 

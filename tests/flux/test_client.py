@@ -88,6 +88,7 @@ async def test_a_turn_from_socket_to_neutral_events() -> None:
         kinds = [type(e).__name__ for e in heard.events if not isinstance(e, ev.TurnUpdated)]
         assert kinds == [
             "SourceConnected",
+            "SourceTuned",
             "TurnStarted",
             "TurnMaybeEnded",
             "TurnResumed",

@@ -236,3 +236,38 @@ async def test_an_answer_that_comes_late_counts_for_nothing_else(on_call: OnCall
         assert call.source.options.eot_threshold == 0.9
         assert [told["thresholds"]["eot_threshold"] for told in flow.controls] == [0.8, 0.9]
         assert not call.of(ev.SourceLost)
+
+
+def timeouts(call: Any) -> list[float]:
+    return [event.turn_timeout for event in call.of(ev.SourceTuned)]
+
+
+@in_virtual_time(until=60)
+async def test_T14_the_silence_that_ends_a_turn_is_told_as_it_is_in_force(on_call: OnCall) -> None:
+    """It is written down in one place: in the options."""
+    options = FluxOptions.preset("manual")
+    async with ScriptedFlux() as flux, on_call(flux, options=options) as call:
+        flow = await call.ready()
+        assert timeouts(call) == [30.0]
+        call.source.configure({"eot_timeout_ms": 8000})
+        await flow.asked("Configure")
+        assert timeouts(call) == [30.0, 8.0]
+        call.source.configure({"keyterms": ["Ann"]})
+        await flow.asked("Configure", 2)
+        assert timeouts(call) == [30.0, 8.0]
+        flow.abort_now()
+        await call.ready(1)
+        assert timeouts(call) == [30.0, 8.0, 8.0]
+
+
+@in_virtual_time(until=60)
+async def test_T14_a_timeout_that_flux_refuses_is_not_in_force(on_call: OnCall) -> None:
+    options = FluxOptions(eot_timeout_ms=None)
+    async with (
+        ScriptedFlux(configure="refuse") as flux,
+        on_call(flux, options=options) as call,
+    ):
+        await call.ready()
+        call.source.configure({"eot_timeout_ms": 9000})
+        await call.until(ev.SourceOddity)
+        assert timeouts(call) == [5.0, 9.0, 5.0]

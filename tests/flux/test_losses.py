@@ -97,6 +97,7 @@ async def test_T14_backoff_grows_and_the_last_try_is_one_failure(on_call: OnCall
             type(event) for _, event in call.events if not isinstance(event, ev.TurnUpdated)
         ] == [
             ev.SourceConnected,
+            ev.SourceTuned,
             ev.SourceLost,
             ev.SourceFailed,
         ]
