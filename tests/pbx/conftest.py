@@ -53,9 +53,14 @@ async def phone(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Phone]]
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what Asterisk logged beside a failure."""
+    """Show beside a failure what Asterisk logged, and what another program of the test printed."""
     report = yield
-    running = item.funcargs.get("exchange") if isinstance(item, pytest.Function) else None
-    if report.failed and isinstance(running, Asterisk):
-        report.sections.append(("What Asterisk logged", running.log(item.stash.get(BEGIN, 0))))
+    if report.failed and isinstance(item, pytest.Function):
+        for value in item.funcargs.values():
+            if isinstance(value, Asterisk):
+                log = value.log(item.stash.get(BEGIN, 0))
+                report.sections.append(("What Asterisk logged", log))
+            elif isinstance(output := getattr(value, "output", None), Path) and output.exists():
+                text = output.read_text(errors="replace")[-20_000:]
+                report.sections.append((f"What is in {output}", text))
     return report

@@ -13,6 +13,7 @@ import random
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 PLACE = Path(
@@ -46,7 +47,9 @@ def command(program: str, *arguments: str | Path) -> list[str]:
     return [str(loader), "--library-path", str(folder), str(ROOT / program), *map(str, arguments)]
 
 
-def start(command: list[str], output: Path) -> subprocess.Popen[bytes]:
+def start(
+    command: list[str], output: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Start a program that does not outlive this process, even if it is killed.
 
     It has a process group of its own: a Ctrl-C is for the tests, which stop it in order.
@@ -54,11 +57,16 @@ def start(command: list[str], output: Path) -> subprocess.Popen[bytes]:
     Args:
         command: from `command`.
         output: the file for what it prints.
+        environment: None: this process's own.
     """
     guarded = ["setpriv", "--pdeathsig", "KILL", "--", *command]
     with output.open("wb") as file:
         return subprocess.Popen(
-            guarded, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            guarded,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
         )
 
 
