@@ -1,4 +1,4 @@
-"""Three hundred turns with faults at random: ten calls at once, in virtual time, over real sockets.
+"""Three hundred turns with faults at random: fifty calls at once, in virtual time, over real sockets.
 
 Every word that a caller says is unlike all others, so that the end can be checked word by word:
 each stands in the history once, in the order it was said, and each turn has its one answer.
@@ -32,7 +32,7 @@ from agentkit.testing import (
 )
 from agentkit.testing.clock import in_virtual_time
 
-CALLS, TURNS = 30, 10
+CALLS, TURNS = 50, 6
 FRAME, STEP = 0.16, 0.08
 COARSE = FluxTimings(tries=50, chunk=FRAME, catch_up=10.0, burst=1.0)
 """Times of the client's that keep the number of things to do low: how it sends is tested apart."""
