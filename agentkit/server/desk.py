@@ -124,7 +124,9 @@ class Desk:
             return
         control = self.controls.get(carrier.name)
         call = started.call or admission.call or f"{carrier.name}-{secrets.token_hex(8)}"
-        async with self._counted_in(carrier.name, call) as refusal:
+        # Once it drains no webhook admits a call: a token is from before.
+        admitted = carrier.webhook is not None
+        async with self._counted_in(carrier.name, call, admitted=admitted) as refusal:
             if refusal:
                 await self._turn_away(carrier, wire, started, control)
                 return
@@ -186,9 +188,11 @@ class Desk:
     # --------------------------------------------------------------------------------- calls
 
     @asynccontextmanager
-    async def _counted_in(self, name: str, call: str) -> AsyncIterator[str]:
+    async def _counted_in(
+        self, name: str, call: str, *, admitted: bool = False
+    ) -> AsyncIterator[str]:
         """Count a call while it goes on; gives the reason why it may not begin, "" if it may."""
-        outcome = self.state.begin_call(name, call, self.rules.most_calls)
+        outcome = self.state.begin_call(name, call, self.rules.most_calls, admitted=admitted)
         if outcome != "begun":
             log.warning("call refused", carrier=name, why=outcome)
             self.metrics.refused.labels(name, outcome).inc()

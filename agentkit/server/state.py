@@ -136,11 +136,14 @@ class SharedState:
     # -------------------------------------------------------------------------------- calls
 
     def begin_call(
-        self, carrier: str, call: str, most: int
+        self, carrier: str, call: str, most: int, *, admitted: bool = False
     ) -> Literal["begun", "full", "twice", "draining"]:
-        """Count a call in, unless as many are going on as may, or this one is already."""
+        """Count a call in, unless as many are going on as may, or this one is already.
+
+        A call that a webhook ``admitted`` before the draining began is no new one.
+        """
         with self._writing():
-            if self.draining:
+            if self.draining and not admitted:
                 return "draining"
             self._bury()
             if self._db.execute(

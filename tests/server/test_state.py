@@ -159,6 +159,7 @@ def test_processes_of_a_fleet_drain_together(tmp_path: Path) -> None:
         first.drain()
         assert second.draining
         assert second.begin_call("twilio", "CA1", 9) == "draining"
+        assert second.begin_call("twilio", "CA2", 9, admitted=True) == "begun"
         assert not newer.draining
         assert newer.begin_call("twilio", "CA1", 9) == "begun"
 
