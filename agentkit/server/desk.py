@@ -31,6 +31,8 @@ from agentkit.transports.phone import PhoneTransport, Wire, admit
 log = structlog.get_logger(__name__)
 
 BUSY = "All our lines are busy. Please call again later."
+STREAM_WITHIN = 5.0
+"""Seconds after its webhook in which a stream comes; later it is not waited for."""
 GOODBYE_WITHIN = 15.0
 """Seconds that calls have to say goodbye once they are taken leave of."""
 
@@ -281,8 +283,16 @@ class Desk:
     async def _all_over(self, within: float) -> bool:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
+                await self._streams_have_come()
                 await self._none_left.wait()
         return not self._calls
+
+    async def _streams_have_come(self) -> None:
+        """Wait for the callers whom a webhook let in, as long as carriers take to open a stream."""
+        for _ in range(round(STREAM_WITHIN / 0.1)):
+            if not self.state.expected():
+                return
+            await asyncio.sleep(0.1)
 
 
 def _take_leave(session: Session) -> None:

@@ -133,6 +133,13 @@ class SharedState:
         caller, callee, parameters = json.loads(about)
         return Admission(carrier, call, caller, callee, parameters)
 
+    def expected(self) -> int:
+        """How many streams were let in and have not come yet."""
+        found = self._db.execute(
+            "SELECT count(*) FROM admissions WHERE expires >= ?", (self._clock(),)
+        ).fetchone()
+        return int(found[0])
+
     # -------------------------------------------------------------------------------- calls
 
     def begin_call(

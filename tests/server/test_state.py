@@ -57,6 +57,18 @@ def test_a_token_is_good_in_another_process_and_only_once(
             Tokens(each, clock=clock).take(token, "twilio", "CA1")
 
 
+def test_streams_are_expected_until_they_come_or_are_too_late(
+    state: SharedState, other: SharedState, clock: Clock
+) -> None:
+    tokens = Tokens(state, clock=clock)
+    token, _late = tokens.give(CALL), tokens.give(CALL)
+    assert state.expected() == other.expected() == 2
+    tokens.take(token, "twilio", "CA1")
+    assert other.expected() == 1
+    clock.now += LIFETIME + 1
+    assert state.expected() == 0
+
+
 def test_a_token_gets_too_old(state: SharedState, clock: Clock) -> None:
     tokens = Tokens(state, clock=clock)
     token = tokens.give(CALL)
