@@ -1,4 +1,4 @@
-"""Three hundred turns with faults at random: fifty calls at once, in virtual time, over real sockets.
+"""Three hundred turns with faults at random: fifty calls at once, in virtual time, on real sockets.
 
 Every word that a caller says is unlike all others, so that the end can be checked word by word:
 each stands in the history once, in the order it was said, and each turn has its one answer.
