@@ -408,14 +408,3 @@ async def test_a_server_on_this_machine_is_never_asked_through_a_proxy(
     endpoint = endpoint_of(server)
     assert await speak(endpoint) == 5760
     await endpoint.aclose()
-
-
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [
-        ("127.0.0.1", True), ("127.8.8.8", True), ("localhost", True), ("::1", True),
-        ("api.openai.com", False), ("10.0.0.1", False), ("localhost.example.com", False),
-    ],
-)  # fmt: skip
-def test_what_is_on_this_machine(host: str, loopback: bool) -> None:
-    assert _openai._is_loopback(host) is loopback
