@@ -233,8 +233,11 @@ class Desk:
                 )
                 async with session:
                     self._calls[name, info.id] = session
-                    record = await session.run()
-                    reason = record.reason
+                    try:
+                        record = await session.run()
+                        reason = record.reason
+                    finally:
+                        self.metrics.lost_marks.inc(session.marks_lost)
             except AgentkitError as error:
                 log.error("a call failed", error=str(error))
                 await transport.aclose()

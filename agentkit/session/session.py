@@ -71,6 +71,9 @@ class Session(Seams):
         observers: told of everything that happens; must not block. One that raises is dropped.
         call: who calls whom.
         log_words: what is said goes to the log, too: it is personal data.
+
+    Attributes:
+        marks_lost: marks that the far end never returned. Known once the call is over.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Session(Seams):
         self.policy = agent.policy()
         self.machine = TurnMachine(self.policy)
         self.prepared: dict[str, bytes] = {}
+        self.marks_lost = 0
         self._given = {"flux": flux, "llm": llm, "tts": tts}
         self._opened = AsyncExitStack()
         # Imported here, for it is a third of what importing agentkit would take.
@@ -183,6 +187,7 @@ class Session(Seams):
                 self.post(ev.CallEnded("cancelled"))
             finally:
                 self._running = False
+                self.marks_lost = self._player.lost_marks
                 self._stop_timers()
         if cancelled is not None:
             await self._hooks.finish(0.0)

@@ -35,6 +35,8 @@ BEFORE_START = 64
 """Messages that are read before that; more are no carrier's."""
 SILENT_FOR = 30.0
 """Seconds without a message after which the far end is taken for gone."""
+ALIVE = "alive"
+"""The mark by which a far end that says nothing is asked whether it is there."""
 MOST_UNSENT = 5.0
 """Seconds of audio that wait for a far end that does not read, before the call is given up."""
 CLOSE_WITHIN = 5.0
@@ -96,7 +98,8 @@ class PhoneTransport(Transport):
         started: what the start said.
         control: the carrier's REST interface; None: what it would do cannot be done.
         may_transfer: whether a destination is allowed; by default none is.
-        silent_for: seconds without a message after which the far end is taken for gone.
+        silent_for: seconds without a message after which the far end is taken for gone. It is
+            asked for a mark before: some send nothing while the caller is silent.
 
     Attributes:
         oddities: messages that said nothing, counted by kind.
@@ -270,7 +273,8 @@ class PhoneTransport(Transport):
             case CallerAudio():
                 self._sink.audio(event.data)
             case MarkReached():
-                self._sink.marked(event.name)
+                if event.name != ALIVE:
+                    self._sink.marked(event.name)
             case CallerKey():
                 self._sink.dtmf(event.key)
             case StreamStopped():
@@ -288,12 +292,20 @@ class PhoneTransport(Transport):
                 pass
 
     def _watch(self) -> None:
-        """Look again when the far end would have been silent for too long."""
-        due = self._received_at + self._silent_for
-        if self._loop.time() >= due:
+        """Ask a far end that says nothing whether it is there, twice, before it is given up.
+
+        Asterisk sends nothing for a phone that suppresses silence; marks it returns all the same.
+        """
+        now = self._loop.time()
+        ask, again, over = (self._received_at + self._silent_for * part for part in (0.5, 0.75, 1))
+        if now >= over:
             self._give_up("carrier fell silent")
-        else:
-            self._watching = self._loop.call_at(due, self._watch)
+            return
+        if now >= ask:
+            for message in self._codec.mark(ALIVE):
+                self._queue(message)
+        due = next(time for time in (ask, again, over) if time > now)
+        self._watching = self._loop.call_at(due, self._watch)
 
     # --------------------------------------------------------------------------------- sending
 
