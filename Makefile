@@ -79,7 +79,7 @@ check: $(VENV)/develops
 	@$(BIN)/mypy $(PACKAGES) examples tests $(wildcard plugins/*/tests)
 
 bench: $(VENV)/develops
-	@$(BIN)/python tests/bench/run.py
+	@failed=0; for part in run load; do $(BIN)/python tests/bench/$$part.py || failed=1; done; exit $$failed
 
 # Dependencies between the packages here are left out: they are installed from the tree. What builds
 # them is pinned with the rest, so that building fetches nothing; hatchling asks for editables late.

@@ -1,6 +1,6 @@
 """The benchmarks: one call in real time against scripted servers on loopback sockets.
 
-    python tests/bench/run.py [--turns 40] [--out out/bench]
+    python tests/bench/run.py [--turns 16] [--out out/bench]
 
 Flux is a WebSocket, the model and the voice are HTTP, as they are in a real call; only what they
 answer is scripted. The caller's line is a transport with a clock. Everything shares one process and
@@ -272,7 +272,7 @@ def machine_line() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--turns", type=int, default=40, help="turns in each scenario")
+    parser.add_argument("--turns", type=int, default=16, help="turns in each scenario")
     parser.add_argument("--out", type=Path, default=Path("out/bench"), help="where the table goes")
     given = parser.parse_args(argv)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))

@@ -1,0 +1,113 @@
+"""`agentkit serve` in a process of its own, and what the kernel says of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+_AGENTS = Path(__file__).with_name("agents.py")
+_AGENTKIT = (sys.executable, "-m", "agentkit.cli")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """Seconds of a processor, in the program and in the kernel for it."""
+
+    user: float
+    system: float
+
+    @classmethod
+    def of(cls, process: int) -> Cpu:
+        """What a process has used so far, its threads included (proc(5), ``stat``)."""
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return cls(int(fields[11]) / _TICKS, int(fields[12]) / _TICKS)
+
+    def __sub__(self, other: Cpu) -> Cpu:
+        return Cpu(self.user - other.user, self.system - other.system)
+
+    @property
+    def whole(self) -> float:
+        return self.user + self.system
+
+
+class Served:
+    """A server that answers calls. A context manager; leaving it stops the server.
+
+    Args:
+        agent: the class in ``agents.py``.
+        settings: the environment's settings, by name; any others of agentkit's are taken out.
+        log: a file for what the server says.
+
+    Attributes:
+        process: its id.
+        port: where it listens.
+    """
+
+    def __init__(self, agent: str, settings: Mapping[str, str], log: Path) -> None:
+        self.process = self.port = 0
+        self._agent = agent
+        self._folder = tempfile.TemporaryDirectory(prefix="agentkit-bench-")
+        self._lag = Path(self._folder.name, "lag")
+        own = ("AGENTKIT_", "OPENAI_", "DEEPGRAM_", "TWILIO_", "CLOUDFLARE_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        self._environment = {**kept, **settings, "AGENTKIT_BENCH_LAG": str(self._lag)}
+        self._log = log
+        self._server: subprocess.Popen[str] | None = None
+
+    def __enter__(self) -> Self:
+        with self._log.open("a") as log:
+            self._server = subprocess.Popen(
+                [*_AGENTKIT, "serve", f"{_AGENTS}:{self._agent}", "--port", "0"],
+                cwd=self._folder.name,  # where no settings lie
+                env=self._environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        self.process = self._server.pid
+        assert self._server.stdout is not None
+        for line in self._server.stdout:
+            if line.startswith("answering on "):
+                self.port = int(line.rpartition(":")[2])
+                return self
+        self.__exit__()
+        raise RuntimeError(f"the server did not start: see {self._log}")
+
+    def __exit__(self, *_: object) -> None:
+        if self._server is not None and self._server.poll() is None:
+            self._server.send_signal(signal.SIGINT)
+            try:
+                self._server.wait(10)
+            except subprocess.TimeoutExpired:
+                self._server.kill()
+                self._server.wait()
+        if self._server is not None and self._server.stdout is not None:
+            self._server.stdout.close()
+        self._folder.cleanup()
+
+    def cpu(self) -> Cpu:
+        """What it has used so far."""
+        return Cpu.of(self.process)
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes of memory: resident, and its proportional share of it (proc(5))."""
+        found = {}
+        for line in Path(f"/proc/{self.process}/smaps_rollup").read_text().splitlines()[1:]:
+            name, _, size = line.partition(":")
+            found[name] = int(size.split()[0]) * 1024
+        return found["Rss"], found["Pss"]
+
+    def lag(self, since: float, until: float) -> list[float]:
+        """How late its event loop was between two times of `time.monotonic`, in seconds."""
+        seen = array("d", self._lag.read_bytes()) if self._lag.exists() else array("d")
+        pairs = zip(seen[0::2], seen[1::2], strict=True)
+        return [late for at, late in pairs if since <= at < until]
