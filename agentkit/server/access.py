@@ -7,6 +7,7 @@ or a proxy in front, every caller looks local, and one that forwards says so in 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 
@@ -16,21 +17,26 @@ from agentkit.errors import AgentkitError
 from agentkit.server.carriers import Carrier
 from agentkit.server.signatures import SignedRequest
 
-FORWARDED = (
-    "forwarded",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-original-host",
-    "x-real-ip",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "cf-ray",
-    "fly-client-ip",
-    "ngrok-trace-id",
+_FORWARDED = frozenset(
+    {
+        "cdn-loop",
+        "cf-connecting-ip",
+        "cf-ray",
+        "fly-client-ip",
+        "forwarded",
+        "ngrok-trace-id",
+        "true-client-ip",
+        "via",
+        "x-amzn-trace-id",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-envoy-external-address",
+        "x-original-forwarded-for",
+        "x-original-host",
+        "x-real-ip",
+    }
 )
-"""Headers by which a proxy or a tunnel shows itself."""
+"""Headers by which a proxy or a tunnel shows itself, beside all that begin with X-Forwarded."""
 
 
 class Refused(AgentkitError):
@@ -104,8 +110,8 @@ class Access:
         return (
             not self._public
             and is_loopback(client)
-            and is_loopback(_host(headers.get("host", "")))
-            and not any(name in headers for name in FORWARDED)
+            and is_loopback(host_of(headers.get("host", "")))
+            and not was_forwarded(headers)
         )
 
     def _check_local(self, carrier: Carrier, headers: Mapping[str, str], client: str) -> None:
@@ -116,8 +122,15 @@ class Access:
             )
 
 
-def _host(header: str) -> str:
-    """The host of a Host header, without its port."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.partition(":")[0]
+def was_forwarded(headers: Mapping[str, str]) -> bool:
+    """A proxy or a tunnel says that it has handed the request on. Names are in lower case."""
+    return any(name in _FORWARDED or name.startswith("x-forwarded") for name in headers)
+
+
+def host_of(header: str) -> str:
+    """The host of a Host header, in lower case and without its port; "" if it holds none."""
+    found = _HOST.fullmatch(header.strip().lower())
+    return (found["v6"] or found["name"]).rstrip(".") if found else ""
+
+
+_HOST = re.compile(r"(\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^:\[\]/@\s]+))(:[0-9]*)?")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 import structlog
@@ -31,7 +31,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from agentkit.carriers.base import TOKEN, Message
 from agentkit.carriers.documents import Document
 from agentkit.errors import AgentkitError
-from agentkit.server.access import FORWARDED, Access, Refused
+from agentkit.server.access import Access, Refused, host_of, was_forwarded
 from agentkit.server.carriers import CARRIERS, Carrier
 from agentkit.server.desk import Desk
 from agentkit.server.metrics import CONTENT_TYPE
@@ -276,9 +276,9 @@ async def _healthz(request: Request) -> Response:
 async def _metrics(request: Request) -> Response:
     """Figures are for those who run the server, not for those who call it."""
     office: Office = request.app.state.office
-    host = request.headers.get("host", "").partition(":")[0]
-    came_through = any(name in request.headers for name in FORWARDED)
-    if came_through or (office.public_url and host == _host_of(office.public_url)):
+    host = host_of(request.headers.get("host", ""))
+    public = host_of(urlsplit(office.public_url).netloc)
+    if was_forwarded(request.headers) or host in ("", public):
         return _not_found()
     return Response(office.open_desk().metrics.text(), media_type=CONTENT_TYPE)
 
@@ -320,7 +320,3 @@ def _socket_base(request: Request, office: Office) -> str:
     if office.public_url:
         return office.public_url.replace("http", "ws", 1)
     return f"ws://{request.headers['host']}"
-
-
-def _host_of(url: str) -> str:
-    return url.partition("://")[2].partition("/")[0].partition(":")[0]

@@ -130,7 +130,9 @@ class Desk:
         admitted = carrier.webhook is not None
         async with self._counted_in(carrier.name, call, admitted=admitted) as refusal:
             if refusal:
-                await self._turn_away(carrier, wire, started, control)
+                # A second stream of a call that goes on must not end the first.
+                ends = control if refusal != "twice" else None
+                await self._turn_away(carrier, wire, started, ends)
                 return
             transport = PhoneTransport(
                 codec,
@@ -178,7 +180,7 @@ class Desk:
     async def _turn_away(
         self, carrier: Carrier, wire: Wire, started: StreamStarted, control: CallControl | None
     ) -> None:
-        """The call got here while the last line was taken: end it."""
+        """The call got here, but may not begin: end it."""
         try:
             if control is not None and started.call:
                 await control.hang_up(started.call)
