@@ -58,7 +58,7 @@ def _alaw_runs() -> Iterator[tuple[int, int]]:
 
 
 @cache
-def _encoding(encoding: Encoding) -> bytes:
+def codes(encoding: Encoding) -> bytes:
     """The code word of each 16-bit sample, by its unsigned bit pattern."""
     if encoding == "mulaw":
         magnitudes = b"".join(bytes([step]) * count for step, count in _mulaw_runs())
@@ -84,7 +84,7 @@ def _decode(data: bytes, encoding: Encoding) -> bytes:
 
 
 def _encode(data: bytes, encoding: Encoding) -> bytes:
-    table = _encoding(encoding)
+    table = codes(encoding)
     if len(data) & 1:
         data = data[:-1]
     if sys.byteorder == "big":

@@ -10,6 +10,8 @@ from array import array
 import pytest
 
 from agentkit.audio import AudioFormat, decode
+from agentkit.audio.formats import Encoding
+from agentkit.audio.g711 import encode
 from agentkit.audio.resample import Converter, Resampler, convert, preload
 from agentkit.errors import ConfigError
 
@@ -68,6 +70,25 @@ def test_what_the_lower_rate_cannot_hold_is_taken_out() -> None:
     kept = convert(tone(24000, 0.2, 1000), AudioFormat(rate=24000), AudioFormat(rate=8000))
     assert level(aliased) < -40
     assert level(kept) == pytest.approx(0, abs=0.2)
+
+
+@pytest.mark.parametrize("ratio", [2, 3, 6])
+def test_a_telephone_hears_all_of_its_band_and_nothing_above(ratio: int) -> None:
+    voice, phone = AudioFormat(rate=8000 * ratio), AudioFormat(rate=8000)
+    heard = {
+        hertz: level(convert(tone(voice.rate, 0.2, hertz), voice, phone)[400:-400])
+        for hertz in (300, 1000, 3400, 4010, 4600, 7000)
+    }
+    assert all(heard[hertz] == pytest.approx(0, abs=0.1) for hertz in (300, 1000, 3400))
+    assert all(heard[hertz] < -55 for hertz in (4010, 4600, 7000))
+
+
+@pytest.mark.parametrize("law", ["mulaw", "alaw"])
+def test_resampled_sound_has_the_code_words_of_any_other(law: Encoding) -> None:
+    data = tone(24000, 0.3, 700, 32000)
+    linear = convert(data, AudioFormat(rate=24000), AudioFormat(rate=8000))
+    coded = convert(data, AudioFormat(rate=24000), AudioFormat(law, 8000))
+    assert coded == encode(linear, law)
 
 
 def test_the_loudest_sound_is_clipped_and_does_not_wrap() -> None:
