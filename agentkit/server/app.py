@@ -81,7 +81,7 @@ def make_app(office: Office, lifespan: Lifespan | None = None) -> Starlette:
             Route("/healthz", _healthz, methods=["GET"]),
             Route("/metrics", _metrics, methods=["GET"]),
         ],
-        exception_handlers={Refused: _refused},
+        exception_handlers={Refused: _refused, AgentkitError: _unanswerable},
         lifespan=lifespan,
     )
     app.state.office = office
@@ -290,6 +290,12 @@ async def _refused(request: Request, error: Exception) -> Response:
     log.warning("request refused", carrier=name, why=str(error))
     office.open_desk().metrics.refused.labels(name, error.code).inc()
     return PlainTextResponse(f"{error}\n", status_code=403)
+
+
+async def _unanswerable(request: Request, error: Exception) -> Response:
+    """What was asked for cannot be answered: there is no such document, or it would not fit."""
+    log.warning("request not answered", path=request.scope["route"].path, why=str(error))
+    return PlainTextResponse(f"{error}\n", status_code=400)
 
 
 def _of(request: Request) -> tuple[Office, Desk, str]:

@@ -225,8 +225,13 @@ class PhoneTransport(Transport):
             raise TransportError("this destination is not allowed: name it in AGENTKIT_TRANSFER_TO")
         if self._control is None or not self.started.call:
             raise TransportError(f"{self._codec.name}: the keys of its REST interface are not set")
-        await self._control.transfer(self.started.call, to)
+        # The carrier may end the stream before it has answered.
         self._transferred = True
+        try:
+            await self._control.transfer(self.started.call, to)
+        except CallControlError:
+            self._transferred = False
+            raise
 
     async def send_dtmf(self, digits: str) -> None:
         """Press keys: by the carrier's message, by REST, or else as tones on the line.

@@ -12,6 +12,7 @@ from agentkit.server.desk import BUSY, Rules
 from agentkit.server.tokens import Tokens
 from agentkit.testing.carriers import (
     Connect,
+    FakeAsterisk,
     FakeCarrier,
     FakeCarrierRest,
     FakeTelnyx,
@@ -306,7 +307,11 @@ async def test_while_draining_calls_go_on_and_new_ones_are_refused(line: Line) -
         await asyncio.sleep(0.1)
         async with calling(line, server) as second:
             assert isinstance(second.answer, Refusal)
-        assert await refused(streaming(line, server, late), 1013)
+        assert await refused(
+            FakeAsterisk(server.media("asterisk")), 1013
+        )  # nobody let it in before
+        async with streaming(line, server, late) as let_in:
+            await let_in.until_quiet(0.1)
         assert first.ended is None
         await first.hang_up()
         await draining
