@@ -7,13 +7,15 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentkit import plugins
 from agentkit.audio import resample
-from agentkit.config import Settings
-from agentkit.errors import ConfigError
-from agentkit.flux import FluxOptions, FluxSource
+from agentkit.config import CLOUDFLARE_PREFIX, Settings
+from agentkit.errors import ConfigError, FluxOptionError
+from agentkit.flux import CLOUDFLARE, FluxOptions, FluxSource
+from agentkit.flux.cloudflare import CloudflareGateway, GatewayToken
 from agentkit.llm.base import LLM
 from agentkit.tts.base import TTS
 from agentkit.turns import TurnSource
@@ -91,6 +93,17 @@ def _preload_resampler() -> None:
         resample.preload()
 
 
+_FIELDS = {
+    "key": "DEEPGRAM_API_KEY",
+    "url": "AGENTKIT_FLUX",
+    "account_id": "CLOUDFLARE_ACCOUNT_ID",
+    "gateway": "CLOUDFLARE_GATEWAY",
+    "token": "CLOUDFLARE_API_TOKEN",
+    "worker token": "CLOUDFLARE_WORKER_TOKEN",
+}
+"""What a source calls its arguments, and how the settings call them."""
+
+
 async def _sources(
     settings: Settings, agent: type[Agent], stack: AsyncExitStack
 ) -> Callable[[], TurnSource]:
@@ -98,15 +111,70 @@ async def _sources(
     if isinstance(name, TurnSource):
         return lambda: name
     options = agent.flux if isinstance(agent.flux, FluxOptions) else None
-    if name == "cloudflare":
-        raise ConfigError("AGENTKIT_FLUX", "cloudflare is not supported yet")
-    if name == "deepgram":
-        key = settings.deepgram_api_key
-        if key is None:
-            raise ConfigError("DEEPGRAM_API_KEY", "is needed to listen through Deepgram")
-        return lambda: FluxSource(options=options, key=key)
-    url = name
-    if name == "local":
-        engine = await asyncio.to_thread(plugins.load, "agentkit.flux", "local")
-        url = (await stack.enter_async_context(engine())).url
-    return lambda: FluxSource(url=url, options=options)
+    if name.startswith("cloudflare"):
+        _check_english(agent)
+    worker = name.startswith(CLOUDFLARE_PREFIX)
+    try:
+        if worker:
+            make = _worker(settings, name.removeprefix(CLOUDFLARE_PREFIX), options)
+        elif name == "cloudflare":
+            make = _gateway(settings, options)
+        elif name == "deepgram":
+            make = _deepgram(settings, options)
+        else:
+            url = await _local(stack) if name == "local" else name
+            make = partial(FluxSource, url=url, options=options)
+        make()  # what cannot be right is told now, not by the first call
+    except FluxOptionError:
+        raise
+    except ConfigError as error:
+        field = "worker token" if worker and error.field == "token" else error.field
+        raise ConfigError(_FIELDS.get(field, field), error.problem) from None
+    return make
+
+
+async def _local(stack: AsyncExitStack) -> str:
+    engine = await asyncio.to_thread(plugins.load, "agentkit.flux", "local")
+    url: str = (await stack.enter_async_context(engine())).url
+    return url
+
+
+def _deepgram(settings: Settings, options: FluxOptions | None) -> Callable[[], TurnSource]:
+    if settings.deepgram_api_key is None:
+        raise ConfigError("DEEPGRAM_API_KEY", "is needed to listen through Deepgram")
+    return partial(FluxSource, options=options, key=settings.deepgram_api_key)
+
+
+def _gateway(settings: Settings, options: FluxOptions | None) -> Callable[[], TurnSource]:
+    account, gateway = settings.cloudflare_account_id, settings.cloudflare_gateway
+    token = settings.cloudflare_api_token
+    why = "is needed to listen through Cloudflare's AI Gateway"
+    if account is None:
+        raise ConfigError("CLOUDFLARE_ACCOUNT_ID", why)
+    if gateway is None:
+        raise ConfigError("CLOUDFLARE_GATEWAY", f"{why}: the gateway's name")
+    if token is None:
+        raise ConfigError("CLOUDFLARE_API_TOKEN", why)
+    return partial(
+        CloudflareGateway,
+        account_id=account,
+        gateway=gateway,
+        token=GatewayToken(token),
+        options=options,
+    )
+
+
+def _worker(settings: Settings, url: str, options: FluxOptions | None) -> Callable[[], TurnSource]:
+    token = settings.cloudflare_worker_token
+    if token is None:
+        raise ConfigError("CLOUDFLARE_WORKER_TOKEN", "is needed to listen through a Worker")
+    return partial(FluxSource, url=url, token=token, options=options, dialect=CLOUDFLARE)
+
+
+def _check_english(agent: type[Agent]) -> None:
+    if agent.language.split("-")[0].lower() != "en":
+        raise ConfigError(
+            "language",
+            f"the agent's is {agent.language!r}, and Cloudflare's Flux hears English only; "
+            "listen through Deepgram for other languages",
+        )

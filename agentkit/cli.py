@@ -153,7 +153,7 @@ def _backend_flags(parser: argparse.ArgumentParser, out: Path) -> None:
 
 
 def _backend_names(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--flux", help="deepgram, local, or a ws:// or wss:// URL")
+    parser.add_argument("--flux", help="deepgram, cloudflare, local, or a ws:// or wss:// URL")
     parser.add_argument("--llm", metavar="NAME", help="a language model, as backend/model")
     parser.add_argument("--tts", metavar="NAME", help="a voice, as backend/model:voice")
 

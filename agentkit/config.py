@@ -33,6 +33,7 @@ NAMES: dict[str, str] = {
     "cloudflare_account_id": "CLOUDFLARE_ACCOUNT_ID",
     "cloudflare_api_token": "CLOUDFLARE_API_TOKEN",
     "cloudflare_gateway": "CLOUDFLARE_GATEWAY",
+    "cloudflare_worker_token": "CLOUDFLARE_WORKER_TOKEN",
     "twilio_account_sid": "TWILIO_ACCOUNT_SID",
     "twilio_auth_token": "TWILIO_AUTH_TOKEN",
     "twilio_api_key_sid": "TWILIO_API_KEY_SID",
@@ -64,11 +65,13 @@ NAMES: dict[str, str] = {
 _SHORT = {name: short for short, name in NAMES.items()}
 
 FLUX_NAMES = ("deepgram", "cloudflare", "local")
+CLOUDFLARE_PREFIX = "cloudflare+"
+"""Before the URL of a Worker: it speaks Flux as Cloudflare does."""
 
 _FLAG, _ENVIRONMENT, _AGENT = "a flag", "the environment", "the agent"
 _OBJECTS: dict[str, type] = {"flux": TurnSource, "llm": LLM, "tts": TTS}
 _URLS = {
-    "flux": ("ws", "wss"),
+    "flux": ("ws", "wss", f"{CLOUDFLARE_PREFIX}ws", f"{CLOUDFLARE_PREFIX}wss"),
     "openai_base_url": ("http", "https"),
     "public_url": ("http", "https"),
     "jambonz_api_url": ("http", "https"),
@@ -120,6 +123,7 @@ class Settings(BaseModel):
     cloudflare_account_id: str | None = None
     cloudflare_api_token: SecretStr | None = None
     cloudflare_gateway: str | None = None
+    cloudflare_worker_token: SecretStr | None = None
     twilio_account_sid: str | None = None
     twilio_auth_token: SecretStr | None = None
     twilio_api_key_sid: str | None = None
@@ -189,7 +193,10 @@ class Settings(BaseModel):
         return cls(**values, sources=sources)
 
     def choose_flux(self) -> Choice:
-        """Where turns come from: ``deepgram``, ``cloudflare``, ``local``, a URL or an object."""
+        """Where turns come from: ``deepgram``, ``cloudflare``, ``local``, a URL or an object.
+
+        ``cloudflare`` is AI Gateway; ``cloudflare+wss://HOST/flux`` is a Worker.
+        """
         if self.flux is not None:
             return self._named("flux", self.flux)
         if self.deepgram_api_key is not None:
@@ -267,7 +274,8 @@ def _checked_url(value: str, schemes: tuple[str, ...], short: str, where: str) -
         if short == "flux":
             close = get_close_matches(value.lower(), FLUX_NAMES, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            problem = f"is none of {', '.join(FLUX_NAMES)}, nor a {kinds}{hint}"
+            worker = f"nor {schemes[3]}:// and a Worker's address"
+            problem = f"is none of {', '.join(FLUX_NAMES)}, nor a {kinds}, {worker}{hint}"
         else:
             problem = f"is no {kinds}"
         raise ConfigError(where, f"{_quoted(value)} {problem}")

@@ -213,6 +213,18 @@ def test_unknown_flags_are_a_mistake() -> None:
             " · llm: openai (OPENAI_API_KEY is set) · voice: openai (OPENAI_API_KEY is set)",
         ),
         (
+            {"AGENTKIT_FLUX": "cloudflare", "DEEPGRAM_API_KEY": "d"},
+            "flux: cloudflare (named by the environment)"
+            " · llm: local/script (no key is set; scripted answers, not a model)"
+            " · voice: local/pico (no key is set)",
+        ),
+        (
+            {"AGENTKIT_FLUX": "cloudflare+wss://flux.mine.workers.dev/flux?token=t"},
+            "flux: cloudflare+wss://flux.mine.workers.dev/flux?... (named by the environment)"
+            " · llm: local/script (no key is set; scripted answers, not a model)"
+            " · voice: local/pico (no key is set)",
+        ),
+        (
             {
                 "CLOUDFLARE_API_TOKEN": "t",
                 "OPENAI_API_KEY": "o",
@@ -261,7 +273,7 @@ def test_secrets_show_nowhere() -> None:
         for short, name in NAMES.items()
         if name.endswith(("KEY", "TOKEN", "SECRET", "PASSWORD")) and "PUBLIC" not in name
     }
-    assert len(env) == 14
+    assert len(env) == 15
     env["AGENTKIT_FLUX"] = "wss://hidden-user:hidden-password@flux.test:1/v2/listen?token=hidden"
     env["OPENAI_BASE_URL"] = "https://hidden@llm.test/v1?key=hidden"
     found = Settings.load(env=env)

@@ -1,7 +1,7 @@
 """Flux, Deepgram's turn-taking recogniser: its options, its messages and a client for it.
 
-`FluxOptions` and the dialects cost no import of a network library; `FluxSource` does, so it is
-loaded when it is first asked for.
+`FluxOptions` and the dialects cost no import of a network library; `FluxSource` and
+`CloudflareGateway` do, so they are loaded when they are first asked for.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,14 @@ from agentkit.flux.timings import FluxStats, FluxTimings
 
 if TYPE_CHECKING:
     from agentkit.flux.client import DEEPGRAM_URL, FluxSource
+    from agentkit.flux.cloudflare import CloudflareGateway
 
 __all__ = [
     "CLOUDFLARE",
     "DEEPGRAM",
     "DEEPGRAM_URL",
     "SAGEMAKER",
+    "CloudflareGateway",
     "FluxDialect",
     "FluxOptions",
     "FluxSource",
@@ -30,4 +32,8 @@ def __getattr__(name: str) -> Any:
         from agentkit.flux import client
 
         return getattr(client, name)
+    if name == "CloudflareGateway":
+        from agentkit.flux import cloudflare
+
+        return cloudflare.CloudflareGateway
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

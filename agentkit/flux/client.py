@@ -13,7 +13,8 @@ import structlog
 from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection
 
-from agentkit.audio.formats import AudioFormat
+from agentkit.audio.formats import AudioFormat, Encoding
+from agentkit.audio.g711 import decode
 from agentkit.core.events import SourceConnected, SourceFailed, SourceLost
 from agentkit.errors import (
     ConfigError,
@@ -26,7 +27,7 @@ from agentkit.errors import (
 )
 from agentkit.flux.configuring import Configuring
 from agentkit.flux.connection import Connection
-from agentkit.flux.handshake import Secrets, check_url, join_query, open_socket
+from agentkit.flux.handshake import Secrets, check_url, join_query, open_socket, request_id
 from agentkit.flux.options import CONFIGURABLE, DEEPGRAM, FluxDialect, FluxOptions
 from agentkit.flux.outbox import Outbox
 from agentkit.flux.timings import FluxStats, FluxTimings
@@ -53,6 +54,9 @@ class FluxSource(TurnSource):
 
     Nothing is connected until `run`. The connection is made again when it is lost (rule T14); the
     options then go into the new URL as they are wanted at that time.
+
+    Mu-law and A-law are decoded on the way to a server that takes neither; a control message that
+    the server does not know is never sent, and the log says so as the call begins.
 
     Args:
         url: where Flux is; parameters that it has already are kept.
@@ -96,6 +100,8 @@ class FluxSource(TurnSource):
         self._stats = FluxStats()
         self._early: deque[bytes] = deque()
         self._early_bytes = 0
+        self._fed: Encoding = "linear16"
+        """What `feed` has to decode from; ``linear16``: it is sent as it comes."""
         self._outbox: Outbox | None = None
         self._clock: Callable[[], float] | None = None
         self._live: Connection | None = None
@@ -140,7 +146,7 @@ class FluxSource(TurnSource):
             self._feed_early(data)
         elif self._finished.is_set():
             return
-        elif outbox.feed(data, clock()):
+        elif outbox.feed(decode(data, self._fed), clock()):
             live = self._live
             if live is not None:
                 live.wake()
@@ -237,15 +243,20 @@ class FluxSource(TurnSource):
             self._finished.set()
 
     async def _life(self, audio: AudioFormat, emit: Emit, clock: Callable[[], float]) -> None:
-        self._configuring.wanted.for_audio(audio).check(self._dialect)
-        outbox = self._outbox = Outbox(audio, chunk=self._timings.chunk, gap=self._timings.gap)
+        wire = self._dialect.wire(audio)
+        self._configuring.wanted.for_audio(wire).check(self._dialect)
+        if wire != audio:
+            self._fed = audio.encoding
+        if self._dialect.without:
+            log.info("flux_does_without", server=self._dialect.name, what=self._dialect.without)
+        outbox = self._outbox = Outbox(wire, chunk=self._timings.chunk, gap=self._timings.gap)
         # In one piece: it was captured over as long as it lasts, up to now.
         self.feed(b"".join(self._early))
         self._early.clear()
         failures = 0
         while not self._closing.is_set():
             try:
-                connection = await self._connect(audio, outbox, emit, clock)
+                connection = await self._connect(wire, outbox, emit, clock)
                 if connection is None:
                     return
                 loss = await self._use(connection)
@@ -346,8 +357,8 @@ class FluxSource(TurnSource):
         )
         if self._needs_new_url(wanted):
             connection.leave(_URL_ONLY)
-        request_id = socket.response.headers.get("dg-request-id") if socket.response else None
-        log.info("flux_connected", connection=number, request_id=request_id)
+        named = request_id(socket.response) if socket.response else None
+        log.info("flux_connected", connection=number, request_id=named)
         emit(SourceConnected(number))
         return connection
 
@@ -377,7 +388,7 @@ class FluxSource(TurnSource):
         return await open_socket(
             join_query(self._url, options.query(self._dialect)),
             headers,
-            ready_on_open=self._dialect.ready_on_open,
+            dialect=self._dialect,
             timings=self._timings,
             secrets=self._secrets,
         )
@@ -408,11 +419,16 @@ def _authorization(
             raise ConfigError("key", "Deepgram wants an API key: set DEEPGRAM_API_KEY, or pass key")
         return None
     name, scheme, secret = ("token", "Bearer", token) if key is None else ("key", "Token", key)
-    text = secret.get_secret_value() if isinstance(secret, SecretStr) else str(secret)
+    return SecretStr(f"{scheme} {plain_secret(name, secret)}")
+
+
+def plain_secret(name: str, secret: SecretStr | str | None) -> str:
+    """A key or token as it goes into a header. Raises ConfigError, naming ``name``."""
+    text = secret.get_secret_value() if isinstance(secret, SecretStr) else str(secret or "")
     text = text.strip()
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise ConfigError(name, "it is empty or has characters that no key has")
-    return SecretStr(f"{scheme} {text}")
+    return text
 
 
 def _secrets(url: str, headers: Mapping[str, str]) -> Secrets:

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import logging
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -17,6 +17,7 @@ from websockets.http11 import Response
 from agentkit._hosts import is_loopback
 from agentkit.errors import ConfigError, FluxConnectionError, FluxHandshakeError, FluxProtocolError
 from agentkit.flux.messages import Connected, ErrorMessage, UnknownMessage, parse_message
+from agentkit.flux.options import FluxDialect
 from agentkit.flux.timings import FluxTimings
 
 # websockets writes headers and payloads to its logger at DEBUG. Here those are keys and what a
@@ -81,7 +82,7 @@ async def open_socket(
     url: str,
     headers: Mapping[str, str],
     *,
-    ready_on_open: bool,
+    dialect: FluxDialect,
     timings: FluxTimings,
     secrets: Secrets,
 ) -> tuple[ClientConnection, list[bytes]]:
@@ -114,11 +115,11 @@ async def open_socket(
                 close_timeout=_CLOSE_TIMEOUT,
                 logger=_wire_log,
             )
-            said = [] if ready_on_open else await _until_ready(socket, secrets)
+            said = [] if dialect.ready_on_open else await _until_ready(socket, secrets)
         ready = True
         return socket, said
     except InvalidStatus as error:
-        raise _refusal(error.response, secrets) from None
+        raise _refusal(error.response, dialect, secrets) from None
     except TimeoutError:
         problem = "it was not ready" if socket else "it did not answer"
         raise FluxConnectionError(f"Flux: {problem} within {timings.connect:g} s") from None
@@ -145,17 +146,22 @@ async def _until_ready(socket: ClientConnection, secrets: Secrets) -> list[bytes
             return [data]
 
 
-def _refusal(response: Response, secrets: Secrets) -> FluxHandshakeError:
+def request_id(response: Response) -> str | None:
+    """The server's own name for a handshake, for a support request: Deepgram's, or Cloudflare's."""
+    return response.headers.get("dg-request-id") or response.headers.get("cf-ray")
+
+
+def _refusal(response: Response, dialect: FluxDialect, secrets: Secrets) -> FluxHandshakeError:
     # The reason is in a header, and again in the body (Deepgram docs on WebSocket errors).
     reason = response.headers.get("dg-error") or _body_reason(response.body)
     status = response.status_code
     if status == 401:
-        reason += "; check the key: API keys go in `key`, short-lived JWTs in `token`"
+        reason += f"; {dialect.on_401}"
     elif status == 405 or "V2_MODEL_ON_V1" in reason:
         reason += "; Flux is a WebSocket at /v2/listen"
     elif status in (301, 302, 303, 307, 308):
         reason += "; redirects are not followed, put the final address in `url`"
-    return FluxHandshakeError(status, scrub(reason, secrets), response.headers.get("dg-request-id"))
+    return FluxHandshakeError(status, scrub(reason, secrets), request_id(response))
 
 
 def _body_reason(body: bytes | bytearray) -> str:
@@ -166,8 +172,21 @@ def _body_reason(body: bytes | bytearray) -> str:
         return text or "no reason given"
     if not isinstance(fields, dict):
         return text
-    said = [str(fields[name]) for name in ("err_code", "err_msg", "error") if fields.get(name)]
+    said = [str(fields[name]) for name in ("err_code", "err_msg") if fields.get(name)]
+    for name in ("error", "errors"):
+        said += _problems(fields.get(name))
     return ": ".join(said) or text
+
+
+def _problems(found: Any) -> list[str]:
+    """Errors as text, or as Cloudflare lists them: objects of ``code`` and ``message``."""
+    if not found:
+        return []
+    if isinstance(found, list):
+        return [text for each in found for text in _problems(each)]
+    if isinstance(found, dict):
+        return [str(found[name]) for name in ("code", "message") if name in found] or [str(found)]
+    return [str(found)]
 
 
 def reported(message: ErrorMessage, secrets: Secrets) -> FluxProtocolError:

@@ -44,9 +44,11 @@ class FluxDialect:
         timeout_ms: lowest and highest ``eot_timeout_ms``.
         encodings: raw encodings taken.
         unsupported: options this server does not know; ``model`` here means that the URL names it.
+        single: options of several values that may have one here.
         configurable: options that ``Configure`` changes; empty where ``Configure`` is fatal.
         can_end_turn: understands ``ForceEndTurn``; where it does not, that message is fatal.
         ready_on_open: the open socket takes audio at once; no ``Connected`` is to be waited for.
+        on_401: what to look at when the server does not let one in.
     """
 
     name: str
@@ -55,9 +57,23 @@ class FluxDialect:
     timeout_ms: tuple[int, int] = (500, 60_000)
     encodings: tuple[str, ...] = ("linear16", "linear32", "mulaw", "alaw", "opus", "ogg-opus")
     unsupported: frozenset[str] = frozenset()
+    single: frozenset[str] = frozenset()
     configurable: frozenset[str] = CONFIGURABLE
     can_end_turn: bool = True
     ready_on_open: bool = False
+    on_401: str = "check the key: API keys go in `key`, short-lived JWTs in `token`"
+
+    def wire(self, audio: AudioFormat) -> AudioFormat:
+        """The form in which this audio is sent: G.711 is decoded where it is not taken."""
+        if audio.encoding in self.encodings:
+            return audio
+        return AudioFormat("linear16", audio.rate)
+
+    @property
+    def without(self) -> str:
+        """The control messages that this server does not take, in words; "" if it takes all."""
+        missing = {"Configure": not self.configurable, "ForceEndTurn": not self.can_end_turn}
+        return " and ".join(name for name, missed in missing.items() if missed)
 
 
 DEEPGRAM: Final = FluxDialect("Deepgram")
@@ -69,11 +85,20 @@ CLOUDFLARE: Final = FluxDialect(
     timeout_ms=(500, 10_000),
     encodings=("linear16",),
     unsupported=frozenset({"model", "language_hints", "numerals", "profanity_filter", "redact"}),
+    single=frozenset({"tags"}),
     configurable=frozenset(),
     can_end_turn=False,
     ready_on_open=True,
+    on_401=(
+        "check the token: AI Gateway wants one that may run AI Gateway and Workers AI, "
+        "a Worker the one that it was given"
+    ),
 )
-"""Cloudflare Workers AI: the older ranges, English only, no control message documented."""
+"""Cloudflare Workers AI: the older ranges, English only, no control message documented.
+
+Its schema bounds ``eot_timeout_ms`` by nothing; the bounds here are Deepgram's own of that age. It
+says that ``keyterm`` may be repeated, and says so of no other parameter.
+"""
 
 SAGEMAKER: Final = FluxDialect(
     "SageMaker",
@@ -254,7 +279,14 @@ class FluxOptions(BaseModel):
         for name in sorted(dialect.unsupported):
             value = getattr(self, name)
             if value != type(self).model_fields[name].default:
-                raise _bad(name, value, f"{dialect.name} does not take this option; leave it out")
+                english = name in ("model", "language_hints")
+                why = "has one model, for English" if english else "does not take this option"
+                shown = list(value) if isinstance(value, tuple) else value
+                raise _bad(name, shown, f"{dialect.name} {why}; leave it out")
+        for name in sorted(dialect.single):
+            values = getattr(self, name)
+            if len(values) > 1:
+                raise _bad(name, list(values), f"{dialect.name} takes one, not {len(values)}")
 
     def _check_model(self, dialect: FluxDialect) -> None:
         suffix = self.model.removeprefix("flux-general-")
