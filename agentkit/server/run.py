@@ -201,6 +201,8 @@ def uvicorn_config(app: Starlette) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         log_config=None,
+        # It logs the path of each socket, where a token may stand.
+        log_level="warning",
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=LEFT_FOR_SOCKETS,
