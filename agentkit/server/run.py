@@ -107,7 +107,7 @@ def serve(options: ServeOptions) -> int:
     for line in _carrier_lines(settings):
         print(line, flush=True)
     said = "answering on http://" + (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-    with _shared_folder(options) as options:
+    with listener, _shared_folder(options) as options:
         if options.workers > 1:
             return _supervise(options, listener, said)
         _serve_here(options, listener, said)
@@ -122,8 +122,12 @@ def _settings(options: ServeOptions, agent: type[Agent]) -> Settings:
 
 def _carrier_lines(settings: Settings) -> Iterator[str]:
     """Who is answered, and why."""
-    checked = [c.name for c in CARRIERS.values() if settings.by_name(c.secret)]
-    local = [c.name for c in CARRIERS.values() if not settings.by_name(c.secret)]
+    known = [c for c in CARRIERS.values() if settings.by_name(c.secret)]
+    checked = [c.name for c in known if c.webhook is not None]
+    local = [c.name for c in CARRIERS.values() if c not in known]
+    for carrier in known:
+        if carrier.webhook is None:
+            yield f"with {carrier.secret}: {carrier.name}"
     if checked and settings.public_url:
         yield f"signed requests for {settings.public_url}: {', '.join(checked)}"
     elif checked:
