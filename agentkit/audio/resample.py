@@ -147,8 +147,9 @@ class _Decimator:
         if not count:
             return waiting[:0]
         used = waiting[: (count - 1) * step + self._width]
-        parts = [np.correlate(used[at::step], taps) for at, taps in enumerate(self._taps)]
-        made: Samples = np.sum(parts, axis=0)
+        made: Samples = np.correlate(used[::step], self._taps[0])
+        for at, taps in enumerate(self._taps[1:], 1):
+            made += np.correlate(used[at::step], taps)
         return made
 
     def reset(self) -> None:
