@@ -221,6 +221,9 @@ class Connection:
             self._stats.silence_sent += self._outbox.fill()
 
     async def _send(self, data: bytes | str) -> None:
+        if not self._socket.transport.get_write_buffer_size():
+            await self._socket.send(data)  # nothing waits to be sent: neither does this
+            return
         async with asyncio.timeout(self._timings.send):
             await self._socket.send(data)
 
