@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -182,14 +183,30 @@ def _serve_here(options: ServeOptions, listener: socket.socket, said: str, fleet
 
     async def run() -> None:
         async with _open_desk(options, settings, agent, state) as office.desk:
-            print(said, flush=True)
-            await _run(Server(uvicorn_config(make_app(office))), office, listener, options.drain)
+            server = Server(uvicorn_config(make_app(office)))
+            with _sparing_the_collector():
+                print(said, flush=True)
+                await _run(server, office, listener, options.drain)
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(run())
     finally:
         state.close()
+
+
+@contextmanager
+def _sparing_the_collector() -> Iterator[None]:
+    """What was made before the first call is kept until the last: no garbage is looked for in it.
+
+    A look takes some 80 ms, in which no call is served.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def uvicorn_config(app: Starlette) -> uvicorn.Config:
