@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
@@ -23,7 +24,7 @@ from uuid import uuid4
 
 import structlog
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -42,6 +43,9 @@ log = structlog.get_logger(__name__)
 
 MOST_BYTES = 64 * 1024
 """Of a webhook's body, and of a message on a media socket: far more than either needs."""
+
+BODY_WITHIN = 10.0
+"""Seconds in which the body of a webhook's request has to be there."""
 
 _OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled", "cancelled", "hangup"})
 """Call statuses that mean that nobody is there any more, at Twilio, SignalWire, Plivo, jambonz."""
@@ -178,10 +182,16 @@ async def _checked(request: Request, office: Office, carrier: Carrier) -> Mappin
 
 async def _body(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise Refused(f"a request has at most {MOST_BYTES} bytes")
+    try:
+        async with asyncio.timeout(BODY_WITHIN):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise Refused(f"a request has at most {MOST_BYTES} bytes")
+    except TimeoutError:
+        raise Refused(f"the request's body did not come within {BODY_WITHIN:g} s") from None
+    except ClientDisconnect:
+        raise Refused("the request broke off") from None
     return bytes(body)
 
 
