@@ -31,6 +31,13 @@ class Cpu:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         return cls(int(fields[11]) / _TICKS, int(fields[12]) / _TICKS)
 
+    @classmethod
+    def of_all(cls) -> Cpu:
+        """What all processes and the kernel have used so far (proc(5), ``/proc/stat``)."""
+        fields = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+        user, nice, system, _idle, _waiting, *interrupts, _stolen = map(int, fields)
+        return cls((user + nice) / _TICKS, (system + sum(interrupts)) / _TICKS)
+
     def __sub__(self, other: Cpu) -> Cpu:
         return Cpu(self.user - other.user, self.system - other.system)
 
