@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -65,16 +65,8 @@ class Office:
         return self.desk
 
 
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
-
-
-def make_app(office: Office, lifespan: Lifespan | None = None) -> Starlette:
-    """The application.
-
-    Args:
-        office: what the routes need.
-        lifespan: opens ``office.desk`` before the first request, and closes it after the last.
-    """
+def make_app(office: Office) -> Starlette:
+    """The application. The office's desk has to be open while it answers."""
     app = Starlette(
         routes=[
             Route("/{carrier}/voice", _voice, methods=["GET", "POST"]),
@@ -86,7 +78,6 @@ def make_app(office: Office, lifespan: Lifespan | None = None) -> Starlette:
             Route("/metrics", _metrics, methods=["GET"]),
         ],
         exception_handlers={Refused: _refused, AgentkitError: _unanswerable},
-        lifespan=lifespan,
     )
     app.state.office = office
     return app

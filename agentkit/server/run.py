@@ -225,7 +225,8 @@ def uvicorn_config(app: Starlette) -> uvicorn.Config:
         # It logs the path of each socket, where a token may stand.
         log_level="warning",
         access_log=False,
-        lifespan="on",
+        # What the application needs is open before it, and closed after it.
+        lifespan="off",
         timeout_graceful_shutdown=LEFT_FOR_SOCKETS,
     )
 
@@ -378,7 +379,7 @@ def _supervise(options: ServeOptions, listener: socket.socket, said: str) -> int
             gone = [worker for worker in workers if not worker.is_alive()]
             workers = [worker for worker in workers if worker not in gone]
             for worker in gone:
-                forget_process(worker.pid or 0)
+                _forget(options, fleet, worker.pid or 0)
                 if worker.exitcode == HOPELESS and not stopping:
                     failed = True
                     stopping.append(signal.SIGTERM)
@@ -391,6 +392,13 @@ def _supervise(options: ServeOptions, listener: socket.socket, said: str) -> int
         for number, handler in before.items():
             signal.signal(number, handler)
     return 1 if failed else 0
+
+
+def _forget(options: ServeOptions, fleet: str, pid: int) -> None:
+    """A worker that was killed has not said that its calls are over."""
+    forget_process(pid)
+    with contextlib.closing(SharedState(options.state, fleet=fleet)) as state:
+        state.forget(pid)
 
 
 def _tell(workers: list[BaseProcess], number: int) -> None:

@@ -7,6 +7,7 @@ call begins and ends, never while one goes on.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sqlite3
 import time
@@ -77,7 +78,7 @@ class SharedState:
         if path is not None:
             path.touch(mode=0o600)
         self._clock = clock
-        self._process = secrets.token_hex(8)
+        self._process = f"{os.getpid()}-{secrets.token_hex(8)}"
         self._fleet = fleet or self._process
         self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=2.0)
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -170,9 +171,21 @@ class SharedState:
         )
 
     def calls(self) -> int:
-        """How many calls are going on in all processes."""
-        found = self._db.execute("SELECT count(*) FROM calls").fetchone()
+        """How many calls are going on in all processes that are alive."""
+        found = self._db.execute(
+            "SELECT count(*) FROM calls"
+            " WHERE process IN (SELECT id FROM processes WHERE seen >= ?)",
+            (self._clock() - ALIVE,),
+        ).fetchone()
         return int(found[0])
+
+    def forget(self, pid: int) -> None:
+        """A process that drains with this one has died: its calls are over."""
+        with self._writing():
+            self._db.execute(
+                "DELETE FROM processes WHERE fleet = ? AND id LIKE ? || '-%'", (self._fleet, pid)
+            )
+            self._bury()
 
     # ----------------------------------------------------------------------------- draining
 

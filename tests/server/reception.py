@@ -13,7 +13,6 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from starlette.applications import Starlette
 
 from agentkit.agent import Agent
 from agentkit.audio.formats import AudioFormat
@@ -326,20 +325,16 @@ async def serving(
     reception = Reception(listener.getsockname()[1], desk, office, tts)
     reception.llm = model
 
-    @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        office.desk = desk
-        yield
-        for control in (controls or {}).values():
-            await control.aclose()
-
-    server = Server(uvicorn_config(make_app(office, lifespan)))
+    office.desk = desk
+    server = Server(uvicorn_config(make_app(office)))
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield reception
     finally:
         server.should_exit = True
         await running
+        for control in (controls or {}).values():
+            await control.aclose()
         state.close()
 
 
