@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -232,7 +233,7 @@ async def test_only_allowed_destinations_are_answered_to_a_carrier_that_asks(lin
 # ---------------------------------------------------------------------------------------- log
 
 
-PRESSED = "8642"  # not where it is used: a traceback shows the line
+PRESSED = "86429753"  # not where it is used: a traceback shows the line
 
 
 class Talkative(Receptionist):
@@ -262,7 +263,7 @@ def test_the_log_holds_neither_numbers_nor_words_nor_keys_nor_secrets(
 ) -> None:
     caplog.set_level(logging.INFO)
     hidden = call_with_everything_in_it(line)
-    text = at_debug.getvalue() + caplog.text
+    text = re.sub(r"T[\d:.]+Z", "", at_debug.getvalue()) + caplog.text  # times are digits, too
     assert "call started" in text
     assert "broken" in text
     for secret in hidden:

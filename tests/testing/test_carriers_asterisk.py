@@ -145,10 +145,10 @@ async def test_the_queue_asks_for_a_pause_at_900_frames_and_for_more_below_800()
 @in_virtual_time(until=120)
 async def test_a_full_queue_drops_whole_messages() -> None:
     async with Bot() as bot, FakeAsterisk(bot.url) as caller:
-        await bot.send(*[noise(4.0)] * 7)
+        await bot.send(*[noise(4.1)] * 6)
         await caller.wait_for("error")
         assert caller.protocol_errors == ["a message while the queue was full: it was dropped"]
-        assert caller.count("media") == 6
+        assert caller.count("media") == 5
 
 
 @in_virtual_time(until=120)
