@@ -267,7 +267,7 @@ async def request(
 
 def control_of(line: Line, rest: FakeCarrierRest, public: str = PUBLIC) -> dict[str, CallControl]:
     """The control of a carrier's calls, at a fake interface."""
-    base = f"{rest.url}/v2" if line is TELNYX else rest.url
+    base = f"{rest.url}/v2" if line.fake is FakeTelnyx else rest.url
     url = f"{public}/{line.name}/transfer"
     control = load_control(line.name, line.keys, base_url=base, transfer_url=url)
     return {line.name: control} if control else {}

@@ -30,7 +30,7 @@ class Receptionist(Agent):
 
 _ANSWERS = re.compile(r"answering on http://127\.0\.0\.1:(\d+)(, process (\d+))?")
 
-PATIENCE = 20.0
+PATIENCE = 40.0
 """Seconds that a process on a busy machine has to start, and to end."""
 
 

@@ -50,6 +50,11 @@ class Polite(Receptionist):
 @each_carrier
 @in_virtual_time(until=60)
 async def test_a_call_from_the_signed_webhook_to_the_last_word_of_the_goodbye(line: Line) -> None:
+    """The goodbye is heard whole, then the call ends, by one hang-up alone.
+
+    Others left a silent line (pipecat #308, #482, #728), cut the goodbye off (pipecat #1461) or
+    hung up twice (pipecat, CHANGELOG).
+    """
     async with FakeCarrierRest() as rest:
         controls = control_of(line, rest)
         async with (
@@ -207,6 +212,9 @@ async def test_keys_that_the_agent_presses_go_each_carriers_way(line: Line) -> N
 @pytest.mark.parametrize("busy", ["speaking", "thinking", "drafting"])
 @in_virtual_time(until=60)
 async def test_nothing_stays_open_when_the_caller_hangs_up(line: Line, how: str, busy: str) -> None:
+    """Others went on paying for the speech service (Twilio's sample
+    speech-assistant-openai-realtime-api-python #36).
+    """
     first = 20.0 if busy == "thinking" else 0.0
     text = "One two three four. " * 5
     llm = ScriptedLLM([ScriptedReply(text, first_token=first, per_token=0.2)])

@@ -81,6 +81,10 @@ def said_to_be_heard(server: Reception, call: int = 0) -> float:
 @pytest.mark.parametrize("marks", [once, lost, late, flooded])
 @in_virtual_time(until=60)
 async def test_the_history_says_no_more_than_was_heard(line: Line, marks: Marks) -> None:
+    """It stops, at all and in the history: others' agents talked on for want of a clear
+    (cloudflare/agents #2261, #2270; pipecat PR #422) or remembered what nobody had heard (pipecat
+    #5426, #2791, #4055, #4996; twilio-agent-connect-python #118; livekit PR #640).
+    """
     network = Network(latency=0.05, marks=marks)
     async with (
         serving(voice=line.voice, replies=[LONG, "Yes."]) as server,
@@ -107,6 +111,7 @@ async def test_the_history_says_no_more_than_was_heard(line: Line, marks: Marks)
 @each_carrier
 @in_virtual_time(until=60)
 async def test_what_was_all_sent_but_is_still_being_heard_is_cleared(line: Line) -> None:
+    """Others send no clear once the model has finished (openai-agents-js #1184; elizaOS #19407)."""
     async with (
         serving(voice=line.voice, replies=[SHORT, "Yes."]) as server,
         calling(line, server) as caller,
@@ -156,7 +161,7 @@ async def test_a_second_interruption_is_one_too(line: Line) -> None:
 @each_carrier
 @in_virtual_time(until=60)
 async def test_a_sound_of_attention_holds_and_loses_no_word(line: Line) -> None:
-    """What is cleared for a moment is sent again: the greeting is not wiped."""
+    """What is cleared for a moment is sent again: nothing is wiped (vellum-assistant #37061)."""
     async with (
         serving(voice=line.voice, replies=[LONG]) as server,
         calling(line, server) as caller,
@@ -178,7 +183,7 @@ async def test_a_sound_of_attention_holds_and_loses_no_word(line: Line) -> None:
 
 @in_virtual_time(until=60)
 async def test_a_mark_of_before_the_clear_proves_nothing_when_it_comes_late() -> None:
-    """Twilio returns a pending mark on clear like one that was played."""
+    """Twilio returns a pending mark on clear like one that was played (vocode PR #586)."""
     async with (
         serving(replies=[LONG, "Yes."]) as server,
         calling(TWILIO, server, network=Network(latency=0.3)) as caller,
@@ -197,7 +202,7 @@ async def test_a_mark_of_before_the_clear_proves_nothing_when_it_comes_late() ->
 
 @in_virtual_time(until=60)
 async def test_no_sound_of_the_reply_that_was_cut_is_in_the_next_one() -> None:
-    """Neither a resampler nor a rest of a frame carries any over."""
+    """Neither a resampler nor a rest of a frame carries any over (timbal #112)."""
     tts = ScriptedTTS()  # has to be resampled
     async with (
         serving(tts=tts, replies=[LONG, "Yes."]) as server,

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from agentkit.testing.backends import ScriptedTTS, tone
-from agentkit.testing.carriers import Connect, FakeTwilio, Refusal
+from agentkit.testing.carriers import Connect, FakeAudioSocket, FakeTwilio, Refusal
 from agentkit.testing.flux import ScriptedFlux
 from tests.server.reception import MULAW, until
 from tests.server.serving import Served, is_alive, served
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(150)
 
 
 @pytest.fixture
@@ -153,3 +155,22 @@ async def test_workers_whose_supervisor_was_killed_drain_and_end(
             assert ended.how == "bot closed"
             assert caller.heard_audio().endswith(spoken("Bye."))
         await until(lambda: not any(map(is_alive, server.workers)))
+
+
+async def test_asterisk_calls_over_audiosocket_with_a_uuid(
+    tmp_path: Path, flux: ScriptedFlux
+) -> None:
+    """The sound is paced and clean from its first frame on (CyCoreSystems/audiosocket #21)."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = ("--audiosocket", f"127.0.0.1:{port}")
+    async with served(tmp_path, *arguments, flux=flux.url) as server:
+        reply = await server.get("/audiosocket/voice?campaign=spring", "POST")
+        uuid = UUID(reply.body.decode())
+        async with FakeAudioSocket("127.0.0.1", port, call=uuid) as caller:
+            await caller.until_quiet(0.3)
+            assert caller.heard_seconds() >= ScriptedTTS().seconds("Hello.") - 0.02
+            assert json.loads((await server.get("/healthz")).body)["calls"] == 1
+        server.tell(signal.SIGTERM)
+        assert await server.over() == 0
+    assert caller.protocol_errors == []
