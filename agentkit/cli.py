@@ -24,6 +24,7 @@ from agentkit.observe import (
     read_record,
     redact,
     replay,
+    report_html,
     write_record,
 )
 from agentkit.observe.log import LEVELS, configure_logging
@@ -89,6 +90,22 @@ def _parser() -> argparse.ArgumentParser:
 
     listed = commands.add_parser("plugins", help="the backends that are installed")
     listed.set_defaults(run=_plugins)
+
+    report = commands.add_parser("report", help="a call's record as a page to look at and hear")
+    report.add_argument("record", type=Path, metavar="RECORD", help="as demo, run and serve write")
+    report.add_argument(
+        "--audio",
+        type=Path,
+        metavar="FILE.wav",
+        help="the call's sound, caller left and agent right: it is put into the page",
+    )
+    report.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE.html",
+        help="default: beside the record, with its name; an older one is replaced",
+    )
+    report.set_defaults(run=_report)
 
     again = commands.add_parser("replay", help="run a record's events through the machine again")
     again.add_argument("record", type=Path, metavar="RECORD")
@@ -207,10 +224,12 @@ async def _call(given: argparse.Namespace, agent_class: type[Agent], cues: Seque
             )
             async with session:
                 record = await session.run()
-    svg = draw_call(read_record(out / "record.jsonl"), out / "call.wav")
-    (out / "timeline.svg").write_text(svg, encoding="utf-8")
+    written, sound = read_record(out / "record.jsonl"), out / "call.wav"
+    (out / "timeline.svg").write_text(draw_call(written, sound), encoding="utf-8")
+    (out / "report.html").write_text(report_html(written, sound), encoding="utf-8")
     print(_totals(record))
-    print(f"{out}/call.wav (caller left, agent right), record.jsonl, timeline.svg")
+    print(f"{out}/call.wav (caller left, agent right), record.jsonl, timeline.svg, and")
+    print(f"{out}/report.html: open it in a browser to look at the call and to listen to it")
     return 0 if record.turns and not record.errors else 1
 
 
@@ -326,6 +345,22 @@ def _plugins(_given: argparse.Namespace) -> int:
         print(group)
         for plugin in plugins.available(group):
             print(f"  {plugin.name:<10} {plugin.package} {plugin.version}  ({plugin.target})")
+    return 0
+
+
+def _report(given: argparse.Namespace) -> int:
+    record = read_record(given.record)
+    out: Path = given.out or given.record.with_suffix(".html")
+    if out.resolve() in {path.resolve() for path in (given.record, given.audio) if path}:
+        raise ConfigError("--out", f"{out} is what the report is made of: name another file")
+    page = report_html(record, given.audio)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError("--out", f"{out} cannot be written: {error.strerror}") from error
+    sound = "its sound in it" if given.audio else "without sound: --audio puts it in"
+    print(f"{out} ({out.stat().st_size / 1000:,.0f} kB, {sound}); it holds what was said")
     return 0
 
 

@@ -43,6 +43,10 @@ def test_a_short_demo_leaves_a_recording_a_record_and_a_picture(
         assert file.getnchannels() == 2
         assert file.getnframes() / file.getframerate() > 5
     ElementTree.fromstring(Path("out/timeline.svg").read_text())
+    assert shown.splitlines()[-1].startswith("out/report.html: ")
+    report = Path("out/report.html").read_text(encoding="utf-8")
+    assert "parking" in report
+    assert len(report) > Path("out/call.wav").stat().st_size / 2  # its sound is in it
     types = [
         json.loads(line).get("event", {}).get("type")
         for line in Path("out/record.jsonl").read_text().splitlines()

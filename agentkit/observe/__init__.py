@@ -1,4 +1,4 @@
-"""What is seen of a call: its record, the live view and the timeline."""
+"""What is seen of a call: its record, the live view, the timeline and the report."""
 
 from agentkit.observe.live import LiveView
 from agentkit.observe.record import (
@@ -10,6 +10,7 @@ from agentkit.observe.record import (
     write_record,
 )
 from agentkit.observe.redact import redact
+from agentkit.observe.report import report_html
 from agentkit.observe.timeline import timeline_svg
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "read_record",
     "redact",
     "replay",
+    "report_html",
     "timeline_svg",
     "write_record",
 ]

@@ -13,15 +13,23 @@ from typing import Any, Literal
 
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
+from agentkit.core.words import hide_keys
 
 Edge = Literal["started", "maybe_ended", "resumed", "ended"]
 Fate = Literal["open", "parked", "discarded", "committed"]
+HoldEnd = Literal["open", "went_on", "interrupted", "taken_back", "given_up"]
 
 _EDGES: dict[type, Edge] = {
     ev.TurnStarted: "started",
     ev.TurnMaybeEnded: "maybe_ended",
     ev.TurnResumed: "resumed",
     ev.TurnEnded: "ended",
+}
+
+_HOLD_ENDS: dict[str, HoldEnd] = {
+    "interrupted": "interrupted",
+    "keys": "interrupted",
+    "taken_back": "taken_back",
 }
 
 
@@ -37,6 +45,7 @@ class SpeechSummary:
         arrivals: (when, number of words known from then on), one for each that had more words.
         turn: the committed turn it became part of.
         backchannel: it was a sound of attention.
+        echo: it was the agent's own words, back through the caller's line.
     """
 
     began: float
@@ -46,6 +55,7 @@ class SpeechSummary:
     arrivals: list[tuple[float, int]] = field(default_factory=list)
     turn: int | None = None
     backchannel: bool = False
+    echo: bool = False
 
 
 @dataclass(slots=True)
@@ -61,6 +71,7 @@ class DraftSummary:
         fate: what became of it.
         reason: why it was discarded.
         text: what was written of it by then.
+        given: what of that the voice was given by then.
     """
 
     reply: int
@@ -71,6 +82,7 @@ class DraftSummary:
     fate: Fate = "open"
     reason: str = ""
     text: str = ""
+    given: str = ""
 
 
 @dataclass(slots=True)
@@ -80,21 +92,74 @@ class ReplySummary:
     Args:
         reply: its id.
         turn: the turn it answers, if it answers one.
-        kind: ``answer``, ``say``, ``asked`` or ``apology``.
+        kind: as `StartReply` has it.
+        began: when it was begun; a draft, before its turn was over.
         spans: when it was being played; a hold makes two of one.
         text: all that was written of it.
+        given: what of that the voice was given.
         heard: what left the loudspeaker.
         interrupted: the caller took the floor.
         ended: when it was over; None: the record ends before.
+        discarded: why it was given up, if it was.
     """
 
     reply: int
     turn: int | None
     kind: cmd.Kind
+    began: float = 0.0
     spans: list[tuple[float, float]] = field(default_factory=list)
     text: str = ""
+    given: str = ""
     heard: str = ""
     interrupted: bool = False
+    ended: float | None = None
+    discarded: str = ""
+
+
+@dataclass(slots=True)
+class HoldSummary:
+    """The agent's speech was stopped, for a moment or for good (rules T16, T17).
+
+    Args:
+        reply: what was being said.
+        began: when it stopped.
+        ended: when it was known what follows; for one still open, the call's end.
+        end: what followed.
+    """
+
+    reply: int
+    began: float
+    ended: float
+    end: HoldEnd = "open"
+
+
+@dataclass(slots=True)
+class ToolSummary:
+    """A tool that was run.
+
+    Args:
+        reply: which one asked for it.
+        name: the tool's.
+        arguments: JSON text, as the model wrote it.
+        began: when it was started.
+        ended: when it returned; None: the record ends before.
+        result: what the model got to read.
+    """
+
+    reply: int
+    name: str
+    arguments: str
+    began: float
+    ended: float | None = None
+    result: str = ""
+
+
+@dataclass(slots=True)
+class LossSummary:
+    """The source of turns was gone, from ``began`` until it was there again, or None (T14)."""
+
+    began: float
+    reason: str
     ended: float | None = None
 
 
@@ -104,7 +169,7 @@ class TurnSummary:
 
     Args:
         id: its number.
-        text: what the caller said.
+        text: what the caller said; a dot stands for a key that was pressed.
         committed: when.
         outcome: what became of it; None: the record ends before.
         times: when things happened, in seconds from the first event (rule T21).
@@ -135,8 +200,13 @@ class CallSummary:
         turns: the committed turns, in order.
         drafts: all that were begun, in order.
         replies: all of which sound was played, in order.
-        tools: (when, name) of each tool that was run.
-        errors: codes of the failures that were the caller's concern.
+        unplayed: those of which none was, drafts that were not committed left aside.
+        holds: each time that the agent's speech was stopped, in order.
+        tools: the tools that were run, in order.
+        keys: (when, how many) keys made a turn.
+        silences: (when, for the how many-th time in a row) nobody had said anything for long.
+        losses: when the source of turns was gone.
+        errors: (when, code) of the failures that were the caller's concern.
         oddities: what the source did out of order, counted by kind (rule T13).
     """
 
@@ -146,8 +216,13 @@ class CallSummary:
     turns: list[TurnSummary] = field(default_factory=list)
     drafts: list[DraftSummary] = field(default_factory=list)
     replies: list[ReplySummary] = field(default_factory=list)
-    tools: list[tuple[float, str]] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
+    unplayed: list[ReplySummary] = field(default_factory=list)
+    holds: list[HoldSummary] = field(default_factory=list)
+    tools: list[ToolSummary] = field(default_factory=list)
+    keys: list[tuple[float, int]] = field(default_factory=list)
+    silences: list[tuple[float, int]] = field(default_factory=list)
+    losses: list[LossSummary] = field(default_factory=list)
+    errors: list[tuple[float, str]] = field(default_factory=list)
     oddities: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -182,6 +257,7 @@ class _Collector:
         self._replies: dict[int, ReplySummary] = {}
         self._playing: tuple[int, float] | None = None
         self._sounded: set[int] = set()
+        self._tools: dict[str, ToolSummary] = {}
 
     def take(self, now: float, event: ev.Event, commands: Sequence[cmd.Command]) -> None:
         if self._start is None:
@@ -194,6 +270,7 @@ class _Collector:
         for command in commands:
             self._decide(command)
             self._speak(command)
+            self._remark(command)
 
     def done(self) -> CallSummary:
         self._stop()
@@ -202,11 +279,20 @@ class _Collector:
                 draft.ended = self._now
         for draft in self._drafts.values():
             draft.text = draft.text.strip()
+        for hold in self.call.holds:
+            if hold.end == "open":
+                hold.ended = self._now
         self.call.duration = self._now
         self.call.replies = sorted(
             (reply for reply in self._replies.values() if reply.spans),
             key=lambda reply: reply.spans[0],
         )
+        given_up = {draft.reply for draft in self.call.drafts if draft.fate != "committed"}
+        self.call.unplayed = [
+            reply
+            for reply in self._replies.values()
+            if not reply.spans and reply.reply not in given_up
+        ]
         return self.call
 
     def _clock(self, at: float | None) -> float | None:
@@ -246,6 +332,12 @@ class _Collector:
                 self._sounded.add(reply)
                 if self._playing is not None and self._playing[0] == reply:
                     self._playing = (reply, self._now)
+            case ev.ToolReturned(call_id=call, text=text) if tool := self._tools.get(call):
+                tool.ended, tool.result = self._now, text
+            case ev.SourceLost(reason=reason):
+                self.call.losses.append(LossSummary(self._now, reason))
+            case ev.SourceConnected() if self.call.losses and self.call.losses[-1].ended is None:
+                self.call.losses[-1].ended = self._now
             case ev.CallEnded(reason=reason):
                 self.call.reason = reason
             case _:
@@ -266,8 +358,8 @@ class _Collector:
             case cmd.Discard(reply=reply, reason=reason) if draft := self._drafts.get(reply):
                 if draft.fate != "committed":
                     draft.fate, draft.reason, draft.ended = "discarded", reason, self._now
-            case cmd.TurnCommitted(turn=turn, text=text):
-                self._turns[turn] = TurnSummary(turn, text, self._now)
+            case cmd.TurnCommitted(turn=turn, text=text, keys=keys):
+                self._turns[turn] = TurnSummary(turn, hide_keys(text, keys), self._now)
                 self.call.turns.append(self._turns[turn])
                 for speech in self._latest():
                     speech.turn = turn
@@ -276,10 +368,25 @@ class _Collector:
             case cmd.BackchannelHeard():
                 for speech in self._latest():
                     speech.backchannel = True
-            case cmd.RunTool(call=call):
-                self.call.tools.append((self._now, call.name))
+            case cmd.EchoHeard():
+                for speech in self._latest():
+                    speech.echo = True
+            case _:
+                pass
+
+    def _remark(self, command: cmd.Command) -> None:
+        """Tools, keys, silence, and what went wrong."""
+        match command:
+            case cmd.RunTool(reply=reply, call=call):
+                tool = ToolSummary(reply, call.name, call.arguments, self._now)
+                self._tools[call.id] = tool
+                self.call.tools.append(tool)
+            case cmd.DigitsCollected(digits=digits):
+                self.call.keys.append((self._now, len(digits)))
+            case cmd.SilenceNoticed(count=count):
+                self.call.silences.append((self._now, count))
             case cmd.ErrorRaised(code=code):
-                self.call.errors.append(code)
+                self.call.errors.append((self._now, code))
             case cmd.Oddity(kind=kind):
                 self.call.oddities[kind] += 1
             case _:
@@ -289,13 +396,25 @@ class _Collector:
         """The agent's speech."""
         match command:
             case cmd.StartReply(reply=reply, turn=turn, kind=kind):
-                self._replies[reply] = ReplySummary(reply, turn, kind)
+                self._replies[reply] = ReplySummary(reply, turn, kind, self._now)
+            case cmd.Speak(reply=reply, text=text) if found := self._replies.get(reply):
+                found.given += text
+                if (draft := self._drafts.get(reply)) and draft.fate in ("open", "parked"):
+                    draft.given += text
             case cmd.Play(reply=reply):
+                self._release(reply, "went_on")
                 self._stop()
                 self._playing = (reply, self._now)
             case cmd.ClearPlayout():
+                if self._playing is not None:
+                    hold = HoldSummary(self._playing[0], self._now, self._now)
+                    self.call.holds.append(hold)
                 self._stop()
+            case cmd.Discard(reply=reply, reason=reason) if found := self._replies.get(reply):
+                found.discarded = reason
+                self._release(reply, _HOLD_ENDS.get(reason, "given_up"))
             case cmd.ReplyEnded(reply=reply) if found := self._replies.get(reply):
+                self._release(reply, "interrupted" if command.interrupted else "given_up")
                 if self._playing is not None and self._playing[0] == reply:
                     self._stop()
                 found.heard, found.interrupted = command.heard, command.interrupted
@@ -303,10 +422,16 @@ class _Collector:
             case _:
                 pass
 
+    def _release(self, reply: int, end: HoldEnd) -> None:
+        """What became of the reply that was stopped last."""
+        for hold in self.call.holds[-1:]:
+            if hold.end == "open" and hold.reply == reply:
+                hold.end, hold.ended = end, self._now
+
     def _latest(self) -> list[SpeechSummary]:
         """What the caller said last, if no turn has it yet."""
         last = self.call.speech[-1:]
-        return [one for one in last if one.turn is None and not one.backchannel]
+        return [one for one in last if one.turn is None and not (one.backchannel or one.echo)]
 
     def _stop(self) -> None:
         if self._playing is not None:

@@ -8,16 +8,14 @@ drafts, the agent, and the reaction to each turn.
 from __future__ import annotations
 
 import math
-import wave
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from xml.sax.saxutils import escape
 
-from agentkit.errors import RecordError
 from agentkit.observe.record import Record
+from agentkit.observe.sound import peaks, read_sound
 from agentkit.observe.summary import CallSummary, DraftSummary, Edge, SpeechSummary, summarise
 from agentkit.observe.svg import INK, clean, fitted, rule, wide
 from agentkit.observe.svg import text as draw_text
@@ -408,22 +406,6 @@ class _Loudness:
 
 
 def _loudness(path: Path) -> _Loudness:
-    try:
-        with wave.open(str(path), "rb") as file:
-            if (file.getnchannels(), file.getsampwidth()) != (2, 2):
-                raise RecordError(f"{path} is no 16-bit stereo WAV file, as a call's audio is")
-            rate = file.getframerate()
-            samples = array("h", file.readframes(file.getnframes()))
-    except (OSError, EOFError, wave.Error) as error:
-        raise RecordError(f"{path}: {error}") from error
-    return _Loudness(_peaks(samples[::2], rate), _peaks(samples[1::2], rate))
-
-
-def _peaks(samples: array[int], rate: int) -> list[float]:
-    step = rate / _PER_SECOND
-    count = int(len(samples) / step)
-    peaks = []
-    for number in range(count):
-        part = samples[round(number * step) : round((number + 1) * step)]
-        peaks.append(max(max(part), -min(part)) / 32768)
-    return peaks
+    sound = read_sound(path)
+    sides = (peaks(side, sound.rate, _PER_SECOND) for side in (sound.caller, sound.agent))
+    return _Loudness(*sides)

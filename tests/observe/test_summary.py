@@ -72,7 +72,7 @@ def test_errors_oddities_and_tools_are_kept() -> None:
         ]
     )
     assert found.oddities == {"late": 2}
-    assert found.errors == ["llm"]
+    assert found.errors == [(2.0, "llm")]
     assert (found.duration, found.reason) == (2.0, None)
 
 
@@ -85,3 +85,57 @@ def test_updates_before_the_first_word_are_no_speech() -> None:
     start = ev.TurnStarted(connection=0, index=0, text="hi", speech_start=3.8)
     found = summarise([(0.0, quiet, []), (4.0, start, [])])
     assert [speech.began for speech in found.speech] == [3.8]
+
+
+def test_what_stopped_the_agent_and_what_followed() -> None:
+    def stopped(*commands: cmd.Command, kind: cmd.Kind = "answer") -> list[str]:
+        found = summarise(
+            [
+                (0.0, ev.CallStarted(), [cmd.StartReply(0, kind), cmd.Play(0, 1)]),
+                (1.0, ev.InterruptRequested(), [cmd.ClearPlayout(2)]),
+                (1.5, ev.Touched(), commands),
+                (3.0, ev.CallEnded("over"), []),
+            ]
+        )
+        (hold,) = found.holds
+        assert (hold.reply, hold.began) == (0, 1.0)
+        assert hold.ended == (3.0 if hold.end == "open" else 1.5)
+        return [hold.end]
+
+    assert stopped(cmd.Play(0, 3, 1.0)) == ["went_on"]
+    assert stopped(cmd.Discard(0, "interrupted")) == ["interrupted"]
+    assert stopped(cmd.Discard(0, "keys")) == ["interrupted"]
+    assert stopped(cmd.Discard(0, "taken_back")) == ["taken_back"]
+    assert stopped(cmd.Discard(0, "cancelled")) == ["given_up"]
+    assert stopped(cmd.ReplyEnded(0, None, None, "a", interrupted=True)) == ["interrupted"]
+    assert stopped(cmd.ReplyEnded(0, None, None, "a", interrupted=False)) == ["given_up"]
+    assert stopped(cmd.Play(7, 3)) == ["open"]
+
+
+def test_a_clear_while_nothing_plays_is_no_hold() -> None:
+    assert summarise([(0.0, ev.CallStarted(), [cmd.ClearPlayout(1)])]).holds == []
+
+
+def test_what_the_voice_was_given_of_a_draft_ends_with_it() -> None:
+    found = summarise(
+        [
+            (0.0, ev.CallStarted(), [cmd.StartReply(0, draft=True)]),
+            (0.1, ev.ReplyText(0, "One. Two."), [cmd.Speak(0, 0, "One.")]),
+            (0.2, ev.Touched(), [cmd.Commit(0), cmd.Speak(0, 1, " Two.")]),
+        ]
+    )
+    assert found.drafts[0].given == "One."
+    assert [reply.given for reply in found.unplayed] == ["One. Two."]
+
+
+def test_echo_is_no_turn() -> None:
+    echo = ev.TurnEnded(connection=0, index=0, text="good morning")
+    said = ev.TurnEnded(connection=0, index=1, text="hello")
+    found = summarise(
+        [
+            (0.0, echo, [cmd.EchoHeard(0, "good morning")]),
+            (1.0, said, [cmd.TurnCommitted(1, "hello 4711", ("4711",))]),
+        ]
+    )
+    assert [(one.echo, one.turn) for one in found.speech] == [(True, None), (False, 1)]
+    assert found.turns[0].text == "hello ····"
