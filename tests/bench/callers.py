@@ -29,10 +29,10 @@ READY, SHORT = 0.7, 0.2
 SPEAKS = 0.5
 """Seconds between StartOfTurn and EagerEndOfTurn."""
 
-SECOND_TURN = 4.6
+SECOND_TURN = 5.6
 """Seconds from the first turn of the cycle to the second: the reply, 3 s long, was heard out."""
 
-CYCLE = 6.8
+CYCLE = 9.0
 """Seconds from one first turn to the next, which breaks into the reply to the second."""
 
 
