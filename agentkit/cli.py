@@ -1,11 +1,13 @@
-"""The command line: ``agentkit demo``, ``run``, ``serve``, ``call``, ``flux`` and others."""
+"""The command line: ``agentkit demo``, ``run``, ``talk``, ``serve``, ``call`` and others."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -32,6 +34,8 @@ from agentkit.observe.timeline import draw_call
 from agentkit.session import CallRecord, Session
 
 if TYPE_CHECKING:
+    from agentkit.transports.base import Transport
+    from agentkit.transports.desktop import DesktopTransport
     from agentkit.transports.files import Cue, FileTransport
     from agentkit.tts.base import TTS
 
@@ -78,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _backend_flags(run, Path("out/run"))
     run.set_defaults(run=_run)
 
+    _desk_parsers(commands)
     _phone_parsers(commands)
 
     flux = commands.add_parser("flux", help="the offline engine as a Flux-compatible server")
@@ -114,6 +119,45 @@ def _parser() -> argparse.ArgumentParser:
     )
     again.set_defaults(run=_replay)
     return parser
+
+
+def _desk_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    talk = commands.add_parser("talk", help="talk with it here: microphone and loudspeaker")
+    talk.add_argument("agent", metavar="AGENT", help="file.py, file.py:Class or module:Class")
+    for way, what in (("input", "microphone"), ("output", "loudspeaker")):
+        talk.add_argument(
+            f"--{way}",
+            metavar="DEVICE",
+            help=f"the {what}: an index of `agentkit devices`, a name or a part of one",
+        )
+    duplex = talk.add_mutually_exclusive_group()
+    duplex.add_argument(
+        "--full-duplex",
+        dest="duplex",
+        action="store_const",
+        const="full",
+        help="talk over it at any time: its echo is taken out of what the microphone hears"
+        " (default where the echo canceller is installed)",
+    )
+    duplex.add_argument(
+        "--half-duplex",
+        dest="duplex",
+        action="store_const",
+        const="half",
+        help="it does not listen while it speaks",
+    )
+    talk.add_argument(
+        "--buffer",
+        type=float,
+        default=20.0,
+        metavar="MS",
+        help="sound that changes hands at a time; longer if it stutters (default: 20)",
+    )
+    _backend_flags(talk, Path("out/talk"))
+    talk.set_defaults(run=_talk)
+
+    devices = commands.add_parser("devices", help="the microphones and loudspeakers here")
+    devices.set_defaults(run=_devices)
 
 
 def _phone_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -205,32 +249,52 @@ def _example(*parts: str) -> Path:
 
 
 async def _call(given: argparse.Namespace, agent_class: type[Agent], cues: Sequence[Cue]) -> int:
-    """Hold one call with a caller made of cues; write what it leaves behind."""
+    """Hold one call with a caller made of cues."""
+
+    async def reach(backends: Backends, recording: Path) -> Transport:
+        return await _caller(cues, backends, recording)
+
+    record = await _converse(given, agent_class, reach)
+    return 0 if record.turns and not record.errors else 1
+
+
+async def _converse(
+    given: argparse.Namespace,
+    agent_class: type[Agent],
+    reach: Callable[[Backends, Path], Awaitable[Transport]],
+) -> CallRecord:
+    """Hold one call; write what it leaves behind.
+
+    Args:
+        given: flags of `_backend_flags`.
+        agent_class: whose instance answers.
+        reach: makes the caller's side, from the backends and where its recording belongs.
+    """
     flags = {"flux": given.flux, "llm": given.llm, "tts": given.tts}
     settings = Settings.load(flags=flags, env=os.environ, folder=Path.cwd(), agent=agent_class)
     print(settings.describe(), flush=True)
     out: Path = given.out
     async with open_backends(settings, agent_class) as backends:
         agent = agent_class()
-        transport = await _caller(cues, backends, out / "call.wav")
-        with RecordWriter(out / "record.jsonl", agent.policy()) as writer:
-            session = Session(
-                agent,
-                transport,
-                flux=backends.source(),
-                llm=backends.llm,
-                tts=backends.tts,
-                observers=[LiveView(), writer],
-            )
-            async with session:
-                record = await session.run()
+        async with contextlib.aclosing(await reach(backends, out / "call.wav")) as transport:
+            with RecordWriter(out / "record.jsonl", agent.policy()) as writer:
+                session = Session(
+                    agent,
+                    transport,
+                    flux=backends.source(),
+                    llm=backends.llm,
+                    tts=backends.tts,
+                    observers=[LiveView(), writer],
+                )
+                async with session:
+                    record = await session.run()
     written, sound = read_record(out / "record.jsonl"), out / "call.wav"
     (out / "timeline.svg").write_text(draw_call(written, sound), encoding="utf-8")
     (out / "report.html").write_text(report_html(written, sound), encoding="utf-8")
     print(_totals(record))
     print(f"{out}/call.wav (caller left, agent right), record.jsonl, timeline.svg, and")
     print(f"{out}/report.html: open it in a browser to look at the call and to listen to it")
-    return 0 if record.turns and not record.errors else 1
+    return record
 
 
 async def _caller(cues: Sequence[Cue], backends: Backends, recording: Path) -> FileTransport:
@@ -278,6 +342,48 @@ def _totals(record: CallRecord) -> str:
         f"{len(record.turns)} turns; drafts: {drafts}; reaction after the end of the turn: {median}"
         f" (median); saved by drafts: {saved:.1f} s in all; ended: {record.reason}"
     )
+
+
+def _talk(given: argparse.Namespace) -> int:
+    from agentkit.transports.desktop import DesktopTransport
+
+    agent_class = load_agent(given.agent)
+
+    async def reach(backends: Backends, recording: Path) -> Transport:
+        transport = DesktopTransport(
+            input=given.input,
+            output=given.output,
+            duplex=given.duplex,
+            voice=backends.tts.format,
+            buffer=given.buffer / 1000,
+            recording=recording,
+        )
+        await transport.connect()
+        print(f"{transport.describe()}\nCtrl-C ends the conversation", flush=True)
+        _end_on_interrupt(transport)
+        return transport
+
+    record = asyncio.run(_converse(given, agent_class, reach))
+    return 1 if record.errors or record.reason == "transport failed" else 0
+
+
+def _end_on_interrupt(transport: DesktopTransport) -> None:
+    """The first Ctrl-C ends the call in order; the next one, or the first on Windows, all."""
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        transport.call_is_over()
+
+    with contextlib.suppress(NotImplementedError):
+        loop.add_signal_handler(signal.SIGINT, end)
+
+
+def _devices(_given: argparse.Namespace) -> int:
+    from agentkit.transports.desktop import device_table, list_devices
+
+    print(device_table(list_devices()))
+    return 0
 
 
 def _serve(given: argparse.Namespace) -> int:
