@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from agentkit.server.access import Access
 from agentkit.server.app import Office, make_app
 from agentkit.server.desk import Desk, Rules
 from agentkit.server.metrics import Metrics
-from agentkit.server.run import Server, uvicorn_config
+from agentkit.server.run import Server, listen, uvicorn_config
 from agentkit.server.state import SharedState
 from agentkit.testing.backends import Replies, ScriptedLLM, ScriptedTTS, tone
 from agentkit.testing.carriers import (
@@ -229,7 +228,7 @@ async def until(reached: Callable[[], object], seconds: float = 10.0) -> None:
     """Wait for a condition that nothing tells of. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not reached():  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.04)
 
 
 async def request(
@@ -304,7 +303,7 @@ async def serving(
     tts = tts or ScriptedTTS(format=voice)
     model = llm or ScriptedLLM(replies)
     known = Settings(**{_SHORT[name]: value for name, value in (given or {}).items()})
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0)
     office = Office(Access(known), known.public_url or "")
     state = state or SharedState()
     reception: Reception
@@ -345,8 +344,10 @@ def calling(line: Line, server: Reception, path: str = "", **options: Any) -> Fa
         line: the carrier.
         server: whom it calls.
         path: is put behind the URL.
-        options: of the fake.
+        options: of the fake. A frame is 100 ms long unless they say otherwise: the fewer there are,
+            the faster is virtual time.
     """
+    options = {"frame": 0.1, **options}
     if line is ASTERISK:
         return line.fake(server.media(line.name) + path, **options)
     return line.fake(webhook=f"{server.url}/{line.name}/voice{path}", **options)

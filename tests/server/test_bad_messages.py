@@ -104,7 +104,7 @@ async def test_a_thousand_unknown_events_are_counted_and_logged_once(
 @in_json
 @in_virtual_time(until=60)
 async def test_what_the_network_does_to_media_loses_no_call(line: Line) -> None:
-    async with serving(voice=line.voice) as server, calling(line, server) as caller:
+    async with serving(voice=line.voice) as server, calling(line, server, frame=0.02) as caller:
         caller.faults.reorder(5)
         caller.faults.duplicate(5)
         await asyncio.sleep(0.5)
@@ -116,7 +116,7 @@ async def test_what_the_network_does_to_media_loses_no_call(line: Line) -> None:
 
 @in_virtual_time(until=60)
 async def test_media_out_of_order_reaches_flux_in_order() -> None:
-    async with serving() as server, calling(TELNYX, server) as caller:
+    async with serving() as server, calling(TELNYX, server, frame=0.02) as caller:
         ears = await server.ears()
         spoken = bytes(range(1, 101)) * 16  # ten frames, none like another
         caller.faults.reorder(5)

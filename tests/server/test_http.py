@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from urllib.parse import urlencode
 
 import hypothesis.strategies as st
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
 
 from agentkit.core.policy import Limits
+from agentkit.server.run import listen
 from agentkit.testing.carriers import Network
 from agentkit.testing.clock import in_virtual_time, run_virtual
 from tests.server.reception import (
@@ -263,3 +265,11 @@ async def test_a_request_that_breaks_off_is_no_error(caplog: pytest.LogCaptureFi
         await asyncio.sleep(0.1)
         assert (await server.get("/healthz")).status == 200
     assert "Exception" not in caplog.text
+
+
+def test_nothing_that_is_sent_waits_for_an_acknowledgement() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -160,7 +160,7 @@ async def test_an_open_socket_costs_nobody_anything() -> None:
                     ("handshake refused", 403),
                     ("bot closed", 1008),
                 )
-        assert not (server.agents or server.sources or server.llm.requests)
+        assert [*server.agents, *server.sources, *server.llm.requests] == []
         assert server.tts.streams == []
 
 
