@@ -127,7 +127,7 @@ class Desk:
         control = self.controls.get(carrier.name)
         call = started.call or admission.call or f"{carrier.name}-{secrets.token_hex(8)}"
         # Once it drains no webhook admits a call: a token is from before.
-        admitted = carrier.webhook is not None
+        admitted = bool(token or started.parameters.get(TOKEN))
         async with self._counted_in(carrier.name, call, admitted=admitted) as refusal:
             if refusal:
                 # A second stream of a call that goes on must not end the first.
@@ -247,7 +247,7 @@ class Desk:
                 log.exception("a call failed")
                 await transport.aclose()
             finally:
-                self.metrics.calls.labels(name, reason).inc()
+                self.metrics.ended(name, reason)
                 self.metrics.dropped.inc(source.audio_dropped)
 
     def _observers(

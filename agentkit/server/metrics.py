@@ -23,6 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.session.session import Observer
+from agentkit.transports.base import AGENT_HUNG_UP
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -95,6 +96,10 @@ class Metrics:
             "agentkit_marks_lost", "Marks that never came back.", registry=registry
         )
 
+    def ended(self, carrier: str, reason: str) -> None:
+        """A call is over. Reasons of an agent's own are counted as one: they may be any words."""
+        self.calls.labels(carrier, reason if reason in _REASONS else AGENT_HUNG_UP).inc()
+
     def observer(self) -> Observer:
         """Counts what happens in one call."""
         return _CallCounter(self._turns, self._drafts, self._latency, self._saved, self._errors)
@@ -114,6 +119,19 @@ def forget_process(pid: int) -> None:
         mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
+_REASONS = frozenset(
+    {
+        "caller hung up",
+        "carrier fell silent",
+        "closed",
+        "failed",
+        "longest call",
+        "shutdown",
+        "silence",
+        "transferred",
+        "transport failed",
+    }
+)
 _STAGES = ("first_text", "first_audio_made", "first_audio_sent", "first_sound_sent", "first_heard")
 
 

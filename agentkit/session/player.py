@@ -180,7 +180,7 @@ class Player:
         elif 0 < left < self._least:
             hurry = left >= self._frame
             due.append(self._ends_at - HURRY if hurry else self._rest_due())
-        if self._marked_to < self._sent:
+        if self._marked_to < self._sent and left < self._frame:
             due.append(self._grew_at + PATIENCE)
         if self._marks:
             due.append(self._marks[0][0])
@@ -193,9 +193,17 @@ class Player:
         if self._marks and now >= self._marks[0][0]:
             self.lost_marks += 1
             self._reach(self._marks[0][1])
-        if self._marked_to < self._sent and now >= self._grew_at + PATIENCE:
-            self._mark()
         self.pump()
+        self._mark_end(now)
+
+    def _mark_end(self, now: float) -> None:
+        """Nothing has followed what was sent last: let it be told when that was heard."""
+        if self._audio is None or self._marked_to == self._sent:
+            return
+        left = self._audio.size - self._base - self._sent
+        if left < self._frame and now >= self._grew_at + PATIENCE:
+            self._mark()
+            self._arm(self._audio, now)
 
     def _disarm(self) -> None:
         if self._wake is not None:

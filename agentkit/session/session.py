@@ -33,6 +33,7 @@ from agentkit.session.runs import ReplyRun, current_run
 from agentkit.session.seams import Seams
 from agentkit.session.summary import CallRecord, Summary
 from agentkit.tools import ToolResult
+from agentkit.transports.base import AGENT_HUNG_UP
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
@@ -116,6 +117,7 @@ class Session(Seams):
         self._context = copy_context()
         self._hooks = Hooks(self._context)
         self._reason = ""
+        self._leaving = ""
         self._execute: dict[type, Callable[[Any], None]] = {
             cmd.StartReply: self._start_reply,
             cmd.Commit: self._commit,
@@ -213,6 +215,8 @@ class Session(Seams):
                 turn = self.machine.caller.turn
                 if turn is not None and turn.state is not CallerState.ENDED:
                     await self._source.aclose()  # its last words are still on their way
+                if self._reason == AGENT_HUNG_UP:
+                    self._reason = self._leaving or AGENT_HUNG_UP
                 self.post(ev.CallEnded(self._reason))
                 self._player.stop()
                 self._chores.stop()
@@ -363,7 +367,8 @@ class Session(Seams):
             timer.cancel()
         self._timers.clear()
 
-    def _hang_up(self, _command: cmd.HangUp) -> None:
+    def _hang_up(self, command: cmd.HangUp) -> None:
+        self._leaving = command.reason
         self._chores.start(partial(end_line, self.transport), "hang up")
 
     def _turn_committed(self, command: cmd.TurnCommitted) -> None:

@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple
 
 from agentkit.audio.formats import AudioFormat
 from agentkit.errors import TransportError
-from agentkit.transports.base import Transport, TransportSink
+from agentkit.transports.base import AGENT_HUNG_UP, Transport, TransportSink
 from agentkit.transports.files import Heard, Playout
 
 Kind = Literal[
@@ -266,7 +266,7 @@ class FakeTransport(Transport):
         """End the call from our side."""
         if self._ended_at is None:
             self._log("hang_up")
-        self._finish("agent hung up")
+        self._finish(AGENT_HUNG_UP)
 
     async def transfer(self, to: str) -> None:
         """Take note of the number."""

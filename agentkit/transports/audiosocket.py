@@ -38,7 +38,7 @@ from agentkit.carriers.base import (
     Unreadable,
 )
 from agentkit.errors import TransportError
-from agentkit.transports.base import Transport, TransportSink
+from agentkit.transports.base import AGENT_HUNG_UP, Transport, TransportSink
 from agentkit.transports.pacer import STALLED, Pacer
 
 log = structlog.get_logger(__name__)
@@ -180,7 +180,7 @@ class AudioSocketTransport(Transport):
         that is closed with something unread takes back what was sent last.
         """
         if self._reason is None:
-            self._finish("agent hung up")
+            self._finish(AGENT_HUNG_UP)
             transport = self._writer.transport
             if not transport.is_closing():
                 self._writer.writelines(self._codec.hang_up())
@@ -203,7 +203,7 @@ class AudioSocketTransport(Transport):
         self._disarm()
         try:
             async with asyncio.timeout(CLOSE_WITHIN):
-                if self._reason == "agent hung up" and not self._running:
+                if self._reason == AGENT_HUNG_UP and not self._running:
                     while await self._reader.read(_READ):
                         pass
                 self._writer.close()

@@ -8,6 +8,9 @@ from typing import Protocol
 from agentkit.audio.formats import AudioFormat
 from agentkit.errors import TransportError
 
+AGENT_HUNG_UP = "agent hung up"
+"""What `Transport.run` returns if `Transport.hang_up` ended the call."""
+
 
 class TransportSink(Protocol):
     """What a transport tells the session. Called on the event loop; none of these block."""
@@ -45,7 +48,10 @@ class Transport(ABC):
 
     @abstractmethod
     async def run(self, sink: TransportSink) -> str:
-        """Deliver the caller's audio until the far end is gone; return the reason, e.g. `hangup`.
+        """Deliver the caller's audio until the far end is gone; return the reason.
+
+        Returns:
+            `AGENT_HUNG_UP` if that was `hang_up`, else words for people, e.g. ``caller hung up``.
 
         Raises:
             TransportError: the connection broke. Cancelling closes nothing; call `aclose`.

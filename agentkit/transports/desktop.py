@@ -12,7 +12,7 @@ import structlog
 from agentkit.audio.formats import AudioFormat
 from agentkit.audio.resample import Converter
 from agentkit.errors import ConfigError, TransportError
-from agentkit.transports.base import Transport, TransportSink
+from agentkit.transports.base import AGENT_HUNG_UP, Transport, TransportSink
 from agentkit.transports.echo import (
     FORMAT,
     TAIL,
@@ -195,7 +195,7 @@ class DesktopTransport(Transport):
 
     async def hang_up(self) -> None:
         """End the call from our side."""
-        self._finish("agent hung up")
+        self._finish(AGENT_HUNG_UP)
 
     async def aclose(self) -> None:
         """End the call, let go of the card, and write the recording.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agentkit.audio.formats import AudioFormat
 from agentkit.errors import TransportError
-from agentkit.transports.base import Transport, TransportSink
+from agentkit.transports.base import AGENT_HUNG_UP, Transport, TransportSink
 from agentkit.transports.cues import (
     FRAME,
     AfterAgent,
@@ -153,7 +153,7 @@ class FileTransport(Transport):
 
     async def hang_up(self) -> None:
         """End the call from our side."""
-        self._finish("agent hung up")
+        self._finish(AGENT_HUNG_UP)
 
     async def aclose(self) -> None:
         """End the call, and write the recording, if it ever began.

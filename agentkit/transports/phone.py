@@ -25,7 +25,7 @@ from agentkit.carriers.base import (
     Unreadable,
 )
 from agentkit.errors import CallControlError, TransportError
-from agentkit.transports.base import Transport, TransportSink
+from agentkit.transports.base import AGENT_HUNG_UP, Transport, TransportSink
 
 log = structlog.get_logger(__name__)
 
@@ -201,7 +201,7 @@ class PhoneTransport(Transport):
         """
         if self._reason is not None:
             return
-        self._reason = "agent hung up"
+        self._reason = AGENT_HUNG_UP
         try:
             await self._end_call()
             for message in self._codec.hang_up():

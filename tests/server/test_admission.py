@@ -326,7 +326,7 @@ async def test_at_the_deadline_the_agent_takes_leave() -> None:
         await caller.until_ended()
         await draining
         assert caller.heard_audio().endswith(server.spoken("Bye."))
-        assert server.agents[0].reasons == ["agent hung up"]
+        assert server.agents[0].reasons == ["shutdown"]
 
 
 @in_virtual_time(until=30)

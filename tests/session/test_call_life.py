@@ -223,6 +223,7 @@ async def test_LK5096_a_goodbye_is_heard_to_its_end_and_the_call_ends_once(
     said = [message.text for message in record.messages]
     assert said[-1] == "Goodbye, and thank you for your call."
     assert [event.kind for event in talk.line.events].count("hang_up") == 1
+    assert record.reason == "done"
 
 
 # ---------------------------------------------------------------------------- many, and again

@@ -127,6 +127,17 @@ async def test_marks_stand_after_the_first_message_then_every_200_ms_and_at_the_
 
 
 @in_virtual_time()
+async def test_marks_stay_few_while_much_waits_to_be_sent() -> None:
+    async with Stage() as stage:
+        stage.player.play(stage.audio, 1, 0.0)
+        stage.make(8000 * 6)
+        await stage.line.until_quiet()
+        await asyncio.sleep(0.2)
+        assert len(stage.reached) == 31
+        assert stage.reached[-1] == 6.0
+
+
+@in_virtual_time()
 async def test_audio_is_sent_at_most_a_second_and_a_half_ahead() -> None:
     async with Stage() as stage:
         stage.player.play(stage.audio, 1, 0.0)
