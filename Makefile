@@ -2,6 +2,7 @@
 #   make demo    a spoken conversation on this machine, with no key, network service or sound card
 #   make test    every test            make check   lint and types
 #   make test-pbx   of these, the ones in which a real Asterisk and a SIP telephone call
+#   make test-page   of these, the ones in which a real browser opens a page
 #   make bench   the benchmarks        make lock    pin the dependencies anew
 #   make clean   remove what was made
 # With another Python: make test PYTHON=python3.12 (make clean first, if there is a .venv)
@@ -14,6 +15,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Recorded speech, and the OpenMP library that xllamacpp's wheel takes from the system.
 FOR_TESTS := pocketsphinx-testdata libgomp1
+# What pages are tested in, with a font to be looked at.
+FOR_PAGES := chromium fonts-dejavu-core
 PYPROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 PACKAGES := agentkit plugins/agentkit-local/agentkit_local
 CODE := agentkit plugins examples tests
@@ -28,9 +31,9 @@ apt = as=; [ "$$(id -u)" = 0 ] || as=sudo; \
   $$as env DEBIAN_FRONTEND=noninteractive \
     apt-get install -qq -y --no-install-recommends $(1) </dev/null >/dev/null
 
-.PHONY: help demo test test-pbx check bench lock clean
+.PHONY: help demo test test-pbx test-page check bench lock clean
 help:
-	@sed -n '2,7s/^# *//p' Makefile
+	@sed -n '2,8s/^# *//p' Makefile
 
 # Each step leaves a file behind: it is done again when the lock or a pyproject.toml is newer.
 $(VENV)/made:
@@ -61,17 +64,26 @@ $(VENV)/speaks: $(VENV)/made
 	  $(call step,Installing what the tests need: $(FOR_TESTS),$(call apt,$(FOR_TESTS))); fi
 	@touch $@
 
+$(VENV)/browses: $(VENV)/made
+	@if ! dpkg -s $(FOR_PAGES) >/dev/null 2>&1; then \
+	  $(call step,Installing a browser: $(FOR_PAGES),$(call apt,$(FOR_PAGES))); fi
+	@touch $@
+
 demo: $(VENV)/runs
 	@$(BIN)/agentkit demo
 
 test: $(VENV)/develops $(VENV)/speaks
 	@$(BIN)/python -m pytest
 	@$(MAKE) --no-print-directory test-pbx
+	@$(MAKE) --no-print-directory test-page
 
 # The exchange and the telephone are fetched once, to a place that outlives a clone.
 test-pbx: $(VENV)/develops
 	@tests/pbx/fetch.sh
 	@$(BIN)/python -m pytest tests/pbx
+
+test-page: $(VENV)/develops $(VENV)/browses
+	@$(BIN)/python -m pytest tests/browser
 
 check: $(VENV)/develops
 	@$(BIN)/ruff check $(CODE)

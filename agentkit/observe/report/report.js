@@ -182,7 +182,7 @@ function drawWave(pen, side, middle, from, wide, colour) {
 
 function show(seconds, moving = false) {
   now = seconds;
-  track.style.setProperty("--now", now);
+  $("head").style.setProperty("--now", now); // not on the track: all items would be styled anew
   track.setAttribute("aria-valuenow", now.toFixed(1));
   track.setAttribute("aria-valuetext", spoken(now));
   $("clock").textContent = `${clock(now)} / ${clock(length)}`;
@@ -216,8 +216,12 @@ function steer() {
   new ResizeObserver(() => zoom(scale)).observe(scroller);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
   let before = 0;
-  addEventListener("beforeprint", () => { before = scale; scale = 0; zoom(0); });
-  addEventListener("afterprint", () => zoom(before));
+  addEventListener("beforeprint", () => { // the whole call on a sheet, which is narrower than the window
+    before = scale;
+    scroller.style.width = "39rem";
+    zoom(scale = 0);
+  });
+  addEventListener("afterprint", () => { scroller.style.width = ""; zoom(before); });
 }
 
 // -------------------------------------------------------------------------- conversation
@@ -367,20 +371,20 @@ function column(title, rows) {
     make("div", { class: inner ? "sub1" : null }, make("dt", {}, name), make("dd", {}, typeof value === "number" ? value.toLocaleString("en") : value)))));
 }
 function fillLedger() {
-  const { ledger } = data, { voice } = ledger, none = ledger.fates;
+  const { ledger } = data, { voice, fates } = ledger;
   const share = (number, of) => (of ? `${number.toLocaleString("en")} (${Math.round((100 * number) / of)} %)` : "0");
-  for (const [fate, number] of Object.entries(none)) {
+  for (const fate of ["committed", "open", "parked", "discarded"].filter((one) => fates[one])) {
     const part = make("div", { class: fate === "committed" ? "committed" : "gone" });
-    part.style.flexGrow = number;
+    part.style.flexGrow = fates[fate];
     $("share").append(part);
   }
   $("ledger").append(
     column("Drafts", [
-      ["begun", ledger.begun], ["committed", share(none.committed ?? 0, ledger.begun)],
+      ["begun", ledger.begun], ["committed", share(fates.committed ?? 0, ledger.begun)],
       ["after they were parked", ledger.adopted, true], ["and then taken back", ledger.taken_back, true],
-      ["discarded", share(none.discarded ?? 0, ledger.begun)],
+      ["discarded", share(fates.discarded ?? 0, ledger.begun)],
       ...Object.entries(ledger.reasons).map(([reason, number]) => [words(reason), number, true]),
-      ...["open", "parked"].filter((fate) => none[fate]).map((fate) => [`${fate} at the end`, none[fate]]),
+      ...["open", "parked"].filter((fate) => fates[fate]).map((fate) => [`${fate} at the end`, fates[fate]]),
     ]),
     column("Cost", [
       ["characters given to the voice", voice.given],
