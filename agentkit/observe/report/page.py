@@ -29,7 +29,7 @@ def report_html(record: Record, audio: Path | None = None) -> str:
     """The report of a call: one HTML document that needs nothing else.
 
     With its audio, each moment can be listened to: 2 MB a minute (half of it past ten minutes).
-    It blocks for about 2 ms a second of audio: call it in a thread.
+    It blocks for about 5 ms a second of audio: call it in a thread.
 
     Args:
         record: the call, as it was or redacted.

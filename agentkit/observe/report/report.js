@@ -233,6 +233,7 @@ const HOLDS = {
 };
 const note = (text, strong = false) => make("span", { class: strong ? "note strong" : "note" }, text);
 const quote = (text) => make("q", { dir: "auto" }, text);
+const apart = (text) => make("bdi", {}, text); // its direction is its own affair
 
 const DESCRIBED = {
   caller(moment) {
@@ -275,9 +276,9 @@ const DESCRIBED = {
   hold: (moment) => ["hold", [HOLDS[moment.verdict].replace("{for}", ms(moment.end - moment.at))]],
   keys: (moment) => ["Caller", [`${count(moment.count, "key")} pressed`]],
   silence: (moment) => ["silence", [`nobody has said anything for long, for the ${moment.count}. time`]],
-  lost: (moment) => ["lost", [`the source of turns was gone${moment.end === null ? "" : ` for ${ms(moment.end - moment.at)}`}: ${moment.reason}`]],
-  error: (moment) => ["error", [make("strong", {}, moment.code)]],
-  end: (moment) => ["end", [moment.reason]],
+  lost: (moment) => ["lost", [`the source of turns was gone${moment.end === null ? "" : ` for ${ms(moment.end - moment.at)}`}: `, apart(moment.reason)]],
+  error: (moment) => ["error", [make("strong", {}, apart(moment.code))]],
+  end: (moment) => ["end", [apart(moment.reason)]],
 };
 const WHOLE = new Set(["caller", "agent", "keys"]);
 const SPECULATIVE = new Set(["draft", "hold"]);
