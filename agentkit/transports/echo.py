@@ -23,20 +23,30 @@ FORMAT = AudioFormat("linear16", 16000)
 """What both sides are in here."""
 TAIL = 0.25
 """Seconds for which a room goes on sounding after the loudspeaker."""
+TAIL_AFTER_CLEAR = 0.1
+"""Seconds of it that matter where the agent fell silent for the caller: their words are louder."""
 
 _FRAME = FORMAT.size(0.01)
 """Bytes of what WebRTC's canceller works on at a time."""
 _MOST_AHEAD = FORMAT.size(0.2)
 """Bytes by which the loudspeaker's sound may run ahead of the microphone's before it is caught up:
 two sound cards keep two times."""
+_UNSURE = 1.5
+"""Seconds after a gap in the loudspeaker's sound in which the canceller is not trusted: AEC3 needs
+one or two to find the new delay."""
 
 
 class EchoControl(ABC):
     """One microphone beside one loudspeaker. Not to be shared between threads."""
 
     @abstractmethod
-    def played(self, data: bytes) -> None:
-        """The loudspeaker was handed this, silence included, in `FORMAT`."""
+    def played(self, data: bytes, late: bool) -> None:
+        """The loudspeaker was handed this, silence included.
+
+        Args:
+            data: whole samples in `FORMAT`.
+            late: it came too late, so that there was a gap before it.
+        """
 
     @abstractmethod
     def heard(self, data: bytes, playing: bool) -> bytes:
@@ -51,7 +61,7 @@ class EchoControl(ABC):
 class HalfDuplex(EchoControl):
     """Silence while the agent speaks, so it cannot be interrupted; Flux gets audio at all times."""
 
-    def played(self, data: bytes) -> None:
+    def played(self, data: bytes, late: bool) -> None:
         """It does not matter what it was."""
 
     def heard(self, data: bytes, playing: bool) -> bytes:
@@ -73,8 +83,10 @@ class FullDuplex(EchoControl):
 
     The canceller is given the loudspeaker's sound in step with the microphone's, in the order in
     which the card took it: a sound is never heard before it was played, and how long after is found
-    by AEC3 itself, up to half a second. It goes on in silence, too, so as not to lose what it has
-    learnt of the room.
+    by AEC3 itself, up to half a second. (The card's own times are not even enough for that: AEC3
+    puts up with a delay, not with one that changes.) It goes on in silence, too, so as not to lose
+    what it has learnt of the room. A gap in the loudspeaker's sound puts the two out of step: until
+    AEC3 has found the new delay, nothing is heard.
 
     Raises:
         ConfigError: ``pywebrtc-audio`` is not installed.
@@ -94,10 +106,13 @@ class FullDuplex(EchoControl):
         )
         self._far = bytearray()
         self._near = Reframer(_FRAME)
+        self._unsure = 0  # bytes
         self._cancelling = False
 
-    def played(self, data: bytes) -> None:
+    def played(self, data: bytes, late: bool) -> None:
         """Keep it until the microphone has heard as much."""
+        if late:
+            self._unsure = FORMAT.size(_UNSURE)
         self._far += data
         if len(self._far) > _MOST_AHEAD:
             del self._far[: len(self._far) - _MOST_AHEAD // 2]
@@ -109,7 +124,10 @@ class FullDuplex(EchoControl):
             return b""
         far = bytes(self._far[: len(near)])
         del self._far[: len(near)]
-        return self._mixed(near, far + bytes(len(near) - len(far)), playing)
+        clean = self._mixed(near, far + bytes(len(near) - len(far)), playing)
+        unsure = playing and self._unsure > 0
+        self._unsure = max(0, self._unsure - len(near))
+        return bytes(len(clean)) if unsure else clean
 
     def _mixed(self, near: bytes, far: bytes, playing: bool) -> bytes:
         import numpy as np

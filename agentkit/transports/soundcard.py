@@ -24,6 +24,8 @@ WAYS: tuple[Direction, ...] = ("input", "output")
 
 MOST_WAITING = 3.0
 """Seconds of the microphone that wait for a busy event loop before the oldest are dropped."""
+_LONGEST_DELAY = 5.0
+"""Seconds: what a card's clock says beyond it, it does not know."""
 _USUAL_RATES = (48000, 44100, 16000)
 """Hz, tried where a device does not take the rate that it names."""
 _BEST_HOSTS = ("Windows WASAPI", "Core Audio")
@@ -323,7 +325,7 @@ class SoundCard:
     def open(self) -> None:
         """Find the devices and open both. Raises ConfigError and TransportError."""
         pyaudio = load_pyaudio()
-        self._go_on = pyaudio.paContinue
+        self._go_on, self._underflow = pyaudio.paContinue, pyaudio.paOutputUnderflow
         self._flags = {
             pyaudio.paInputUnderflow: "input underflow",
             pyaudio.paInputOverflow: "input overflow",
@@ -409,11 +411,12 @@ class SoundCard:
         self._note("output", status)
         # PortAudio says when the first sample will be heard; some systems do not know.
         delay = times["output_buffer_dac_time"] - times["current_time"]
-        if not 0 < delay < 5:
+        if not 0 < delay < _LONGEST_DELAY:
             delay = self.loudspeaker.latency
-        handed = self._ring.read(2 * frames, self._clock() + delay)
+        late = bool(status & self._underflow)
+        handed = self._ring.read(2 * frames, self._clock() + delay, late=late)
         self._handed.append(handed)
-        if handed.audio:
+        if handed.audio or late:
             self._woken()
         data = handed.data
         return _both_of_two(data) if self.loudspeaker.channels == 2 else data, int(self._go_on)

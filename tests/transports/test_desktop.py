@@ -103,7 +103,7 @@ def test_a_buffer_is_always_whole() -> None:
     buffer = ring.read(10, 0.0)
     assert buffer.data == b"\x01\x00" * 3 + bytes(4)
     assert (buffer.audio, buffer.position) == (6, 6)
-    assert ring.read(4, 0.0) == (bytes(4), 0, 6, 0.0)
+    assert ring.read(4, 0.0) == (bytes(4), 0, 6, 0.0, False)
 
 
 def test_pieces_of_any_length_come_out_in_order() -> None:
@@ -347,7 +347,7 @@ def test_full_duplex_hears_the_canceller_while_the_agent_speaks_and_else_the_roo
     frame = array("h", [1000] * 160).tobytes()
     heard = array("h")
     for playing in (False, False, True, True, False, False):
-        control.played(array("h", [5] * 160).tobytes())
+        control.played(array("h", [5] * 160).tobytes(), False)
         heard.frombytes(control.heard(frame, playing))
     assert list(heard[:320]) == [1000] * 320
     assert heard[320] == 1000
@@ -366,16 +366,29 @@ def test_the_loudspeaker_and_the_microphone_stay_in_step(halves: list[Half]) -> 
     control.heard(bytes(320), False)  # nothing was played yet
     assert halves[0].far == bytes(320)
     for _ in range(100):  # a card that plays faster than the other one hears
-        control.played(bytes([1]) * 700)
+        control.played(bytes([1]) * 700, False)
         control.heard(bytes(640), False)
     assert len(control._far) <= 16000 * 2 * 0.2
     assert control.heard(bytes(100), False) == b""
     assert len(control.heard(bytes(600), True)) == 640
 
 
+def test_after_a_gap_nothing_is_heard_until_the_canceller_has_found_its_way(
+    halves: list[Half],
+) -> None:
+    control = FullDuplex()
+    frame = array("h", [1000] * 160).tobytes()
+    assert any(control.heard(frame, True))
+    control.played(frame, True)
+    heard = [any(control.heard(frame, True)) for _ in range(200)]
+    assert heard == [False] * 150 + [True] * 50
+    control.played(frame, True)
+    assert any(control.heard(frame, False))  # in a pause there is nothing to be taken out
+
+
 def test_half_duplex_is_as_long_as_what_was_heard() -> None:
     control = HalfDuplex()
-    control.played(b"12")
+    control.played(b"12", True)
     assert control.heard(b"1234", True) == bytes(4)
     assert control.heard(b"1234", False) == b"1234"
 

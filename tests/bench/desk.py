@@ -1,0 +1,136 @@
+"""The benchmark of the desk: an agent on a loudspeaker that its microphone hears, in real time.
+
+    make test-desktop && python tests/bench/desk.py [--count 50] [--over 6]
+
+A private PulseAudio is the room. The agent speaks `count` replies into silence, and must not
+interrupt itself; then `count` times a human voice talks over it, and must be heard. The agent's own
+words are no help in telling its echo (``echo_words=0``): only the canceller is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from agentkit import Agent
+from agentkit.backends import open_backends
+from agentkit.config import Settings
+from agentkit.core import commands as cmd
+from agentkit.core import events as ev
+from agentkit.core.policy import Interruption
+from agentkit.session import Session
+from agentkit.transports.desktop import DesktopTransport
+from tests.desktop import pulse as servers
+from tests.desktop.caller import NAMES, clip
+
+ECHO = -6.0
+"""dB by which the microphone hears the loudspeaker softer than it plays."""
+LINES = (
+    "The clinic is open from eight in the morning to six in the evening, on every day but Sunday.",
+    "I have written that down for you, and somebody will call you back in the afternoon.",
+    "There is a car park behind the house, which costs nothing, and a bus that stops at the door.",
+)
+LONG = (
+    "Let me tell you about a man who lived in a small house by the sea, and who went fishing every"
+    " day, whatever the weather was like, until one morning he found a golden fish in his net."
+)
+
+
+class Clerk(Agent):
+    """Says what it is told."""
+
+    instructions = "Answer."
+    interruption = Interruption(echo_words=0)
+
+    async def reply(self, turn):  # type: ignore[no-untyped-def]
+        """Keep silent: only what is measured is said."""
+        return
+        yield ""
+
+
+class Clock:
+    """When playout was stopped."""
+
+    def __init__(self) -> None:
+        self.cleared: list[float] = []
+        self.opened = 0
+
+    def __call__(self, now: float, event: ev.Event, commands: Sequence[cmd.Command]) -> None:
+        self.opened += isinstance(event, ev.TurnStarted)
+        self.cleared += [now for command in commands if isinstance(command, cmd.ClearPlayout)]
+
+
+async def measure(count: int, over: float, pulse: servers.Pulse, folder: Path) -> bool:
+    """Hold the conversation; print the figures; return whether they are what they have to be."""
+    clips = [clip(name, ECHO + over, folder) for name in NAMES]
+    flags = {"flux": "local", "llm": "local/script", "tts": "local/pico"}
+    settings = Settings.load(flags=flags, env={}, folder=folder, agent=Clerk)
+    clock = Clock()
+    transport = DesktopTransport(duplex="full")
+    loop = asyncio.get_running_loop()
+    async with open_backends(settings, Clerk) as backends:
+        session = Session(
+            Clerk(),
+            transport,
+            flux=backends.source(),
+            llm=backends.llm,
+            tts=backends.tts,
+            observers=[clock],
+        )
+        async with session, asyncio.TaskGroup() as tasks:
+            call = tasks.create_task(session.run())
+            await asyncio.sleep(1.0)
+            itself = 0
+            for at in range(count):
+                said = session.say(LINES[at % len(LINES)])
+                await said
+                itself += said.interrupted
+            holds, clock.cleared = len(clock.cleared), []
+            heard, reactions = 0, []
+            for at in range(count):
+                said = session.say(LONG)
+                await asyncio.sleep(1.5 + at % 7 / 4)
+                clock.cleared = []
+                begun = loop.time()
+                await pulse.say(clips[at % len(clips)])
+                await said
+                heard += said.interrupted
+                reactions += [when - begun for when in clock.cleared[:1]]
+                await asyncio.sleep(1.5)
+            transport.call_is_over()
+            await call
+    print(f"echo {ECHO:g} dB, caller {over:+g} dB over it; {dict(transport.statuses)}")
+    print(f"interrupted itself: {itself} of {count} replies (held {holds} times)   target: 0")
+    print(f"heard the caller: {heard} of {count}   target: {0.95:.0%}")
+    if reactions:
+        print(
+            f"from the caller's program starting to the clear: {statistics.median(reactions):.2f} s"
+        )
+    return itself == 0 and heard >= 0.95 * count
+
+
+def main() -> int:
+    """Start the room, measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--over", type=float, default=6.0, help="dB of the caller over the echo")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "pulse").mkdir()
+        with servers.running(folder / "pulse") as pulse:
+            os.environ.update(pulse.environment)
+            with pulse.acoustics(ECHO):
+                met = asyncio.run(measure(given.count, given.over, pulse, folder))
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    raise SystemExit(main())
