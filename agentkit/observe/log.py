@@ -63,8 +63,13 @@ def configure_logging(level: str = "warning", *, json: bool = False) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=_to_standard_error,
     )
+
+
+def _to_standard_error(*_names: Any) -> structlog.PrintLogger:
+    """A logger that prints to where standard error is now: a program may send it elsewhere."""
+    return structlog.PrintLogger(sys.stderr)
 
 
 def mask_secrets(

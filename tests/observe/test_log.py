@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -46,6 +48,17 @@ def test_T21_turns_and_drafts_are_logged_with_ids_and_times(call: tuple[Path, st
     assert closed["saved"] > 0
     assert closed["ended"] <= closed["first_sound_sent"]
     assert all(line["call"] == "c1" for line in lines)
+
+
+def test_the_log_follows_standard_error() -> None:
+    with contextlib.redirect_stderr(io.StringIO()) as first:
+        configure_logging("info")
+        log = structlog.get_logger("somewhere")
+        log.info("one")
+    first.close()
+    with contextlib.redirect_stderr(io.StringIO()) as second:
+        log.info("two")
+    assert "two" in second.getvalue()
 
 
 def test_what_was_said_is_logged_only_if_asked(call: tuple[Path, str]) -> None:
