@@ -28,9 +28,9 @@ TAIL_AFTER_CLEAR = 0.1
 
 _FRAME = FORMAT.size(0.01)
 """Bytes of what WebRTC's canceller works on at a time."""
-_MOST_AHEAD = FORMAT.size(0.2)
-"""Bytes by which the loudspeaker's sound may run ahead of the microphone's before it is caught up:
-two sound cards keep two times."""
+_MOST_AHEAD, _TOO_LONG = FORMAT.size(0.2), FORMAT.size(1.0)
+"""Bytes by which the loudspeaker's sound may run ahead of the microphone's. Where it does for the
+second, the event loop was not only busy: two cards keep two times, and it is caught up."""
 _UNSURE = 1.5
 """Seconds after a gap in the loudspeaker's sound in which the canceller is not trusted: AEC3 needs
 one or two to find the new delay."""
@@ -106,7 +106,8 @@ class FullDuplex(EchoControl):
         )
         self._far = bytearray()
         self._near = Reframer(_FRAME)
-        self._unsure = 0  # bytes
+        self._too_far = 0  # bytes, as the next
+        self._unsure = 0
         self._cancelling = False
 
     def played(self, data: bytes, late: bool) -> None:
@@ -114,20 +115,26 @@ class FullDuplex(EchoControl):
         if late:
             self._unsure = FORMAT.size(_UNSURE)
         self._far += data
-        if len(self._far) > _MOST_AHEAD:
-            del self._far[: len(self._far) - _MOST_AHEAD // 2]
 
     def heard(self, data: bytes, playing: bool) -> bytes:
         """Whole frames of 10 ms; what is left of one waits for the rest of it."""
         near = b"".join(self._near.push(data))
         if not near:
             return b""
-        far = bytes(self._far[: len(near)])
-        del self._far[: len(near)]
-        clean = self._mixed(near, far + bytes(len(near) - len(far)), playing)
+        clean = self._mixed(near, self._beside(len(near)), playing)
         unsure = playing and self._unsure > 0
         self._unsure = max(0, self._unsure - len(near))
         return bytes(len(clean)) if unsure else clean
+
+    def _beside(self, size: int) -> bytes:
+        """The loudspeaker's sound that goes with the microphone's next bytes."""
+        far = bytes(self._far[:size])
+        del self._far[:size]
+        self._too_far = self._too_far + size if len(self._far) > _MOST_AHEAD else 0
+        if self._too_far > _TOO_LONG:
+            del self._far[: len(self._far) - _MOST_AHEAD // 2]
+            self._unsure = FORMAT.size(_UNSURE)
+        return far + bytes(size - len(far))
 
     def _mixed(self, near: bytes, far: bytes, playing: bool) -> bytes:
         import numpy as np
