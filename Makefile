@@ -21,7 +21,7 @@ FOR_TESTS := pocketsphinx-testdata libgomp1
 FOR_PAGES := chromium fonts-dejavu-core
 PYPROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 PACKAGES := agentkit plugins/agentkit-local/agentkit_local
-CODE := agentkit plugins examples tests
+CODE := agentkit plugins examples tests conftest.py
 
 # $(call step,WORDS,COMMANDS): says what is done, does it, says how long it took.
 step = echo "$(1) ..."; SECONDS=0; { $(2); }; echo "  done in $$SECONDS s"

@@ -249,12 +249,11 @@ class Talkative(Receptionist):
 @pytest.fixture
 def at_debug() -> Iterator[io.StringIO]:
     """All that goes to standard error, with the log at its most talkative."""
-    before = structlog.get_config()
     told = io.StringIO()
+    configure_logging("debug")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(told))
     with contextlib.redirect_stderr(told):
-        configure_logging("debug")
         yield told
-    structlog.configure(**before)
 
 
 @pytest.mark.parametrize("line", [TWILIO, TELNYX, PLIVO], ids=lambda line: line.name)
