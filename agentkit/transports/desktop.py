@@ -104,6 +104,7 @@ class DesktopTransport(Transport):
         self._tail = TAIL
         self._zeros: float | None = 0.0
         self._warned = False
+        self._slips = 0
         self._counted: dict[Direction, tuple[int, float]] = dict.fromkeys(WAYS, (-1, 0.0))
         self._start: float | None = None
         self._end = 0.0
@@ -224,6 +225,9 @@ class DesktopTransport(Transport):
 
     def _answer(self) -> None:
         handed, buffers = self._card.take()
+        if (slips := self.statuses.total()) != self._slips:
+            self._slips = slips
+            self._echo.slipped()
         for buffer in handed:
             self._handed(buffer)
         for data in buffers:
@@ -231,7 +235,7 @@ class DesktopTransport(Transport):
 
     def _handed(self, buffer: Handed) -> None:
         """The loudspeaker was given a buffer."""
-        self._echo.played(self._to_far.convert(buffer.data), buffer.late)
+        self._echo.played(self._to_far.convert(buffer.data))
         if not buffer.audio:
             return
         sounds = self._card.loudspeaker.format

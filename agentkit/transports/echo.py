@@ -31,22 +31,20 @@ _FRAME = FORMAT.size(0.01)
 _MOST_AHEAD, _TOO_LONG = FORMAT.size(0.2), FORMAT.size(1.0)
 """Bytes by which the loudspeaker's sound may run ahead of the microphone's. Where it does for the
 second, the event loop was not only busy: two cards keep two times, and it is caught up."""
-_UNSURE = 1.5
-"""Seconds after a gap in the loudspeaker's sound in which the canceller is not trusted: AEC3 needs
-one or two to find the new delay."""
+_UNSURE = 0.5
+"""Seconds that a canceller which begins anew is not trusted: AEC3 needs half of them."""
 
 
 class EchoControl(ABC):
     """One microphone beside one loudspeaker. Not to be shared between threads."""
 
     @abstractmethod
-    def played(self, data: bytes, late: bool) -> None:
-        """The loudspeaker was handed this, silence included.
+    def played(self, data: bytes) -> None:
+        """The loudspeaker was handed this, silence included: whole samples in `FORMAT`."""
 
-        Args:
-            data: whole samples in `FORMAT`.
-            late: it came too late, so that there was a gap before it.
-        """
+    @abstractmethod
+    def slipped(self) -> None:
+        """A buffer came too late or was lost, in either direction."""
 
     @abstractmethod
     def heard(self, data: bytes, playing: bool) -> bytes:
@@ -61,8 +59,11 @@ class EchoControl(ABC):
 class HalfDuplex(EchoControl):
     """Silence while the agent speaks, so it cannot be interrupted; Flux gets audio at all times."""
 
-    def played(self, data: bytes, late: bool) -> None:
+    def played(self, data: bytes) -> None:
         """It does not matter what it was."""
+
+    def slipped(self) -> None:
+        """It does not matter either."""
 
     def heard(self, data: bytes, playing: bool) -> bytes:
         """The microphone's sound, or as much silence."""
@@ -85,8 +86,9 @@ class FullDuplex(EchoControl):
     which the card took it: a sound is never heard before it was played, and how long after is found
     by AEC3 itself, up to half a second. (The card's own times are not even enough for that: AEC3
     puts up with a delay, not with one that changes.) It goes on in silence, too, so as not to lose
-    what it has learnt of the room. A gap in the loudspeaker's sound puts the two out of step: until
-    AEC3 has found the new delay, nothing is heard.
+    what it has learnt of the room. A gap on either side puts the two out of step: then AEC3 begins
+    anew, which takes it a quarter of a second, where to find another delay takes it two; meanwhile
+    nothing is heard while the loudspeaker plays.
 
     Raises:
         ConfigError: ``pywebrtc-audio`` is not installed.
@@ -110,11 +112,14 @@ class FullDuplex(EchoControl):
         self._unsure = 0
         self._cancelling = False
 
-    def played(self, data: bytes, late: bool) -> None:
+    def played(self, data: bytes) -> None:
         """Keep it until the microphone has heard as much."""
-        if late:
-            self._unsure = FORMAT.size(_UNSURE)
         self._far += data
+
+    def slipped(self) -> None:
+        """Begin anew."""
+        self._canceller.reset()
+        self._unsure = FORMAT.size(_UNSURE)
 
     def heard(self, data: bytes, playing: bool) -> bytes:
         """Whole frames of 10 ms; what is left of one waits for the rest of it."""
@@ -133,7 +138,9 @@ class FullDuplex(EchoControl):
         self._too_far = self._too_far + size if len(self._far) > _MOST_AHEAD else 0
         if self._too_far > _TOO_LONG:
             del self._far[: len(self._far) - _MOST_AHEAD // 2]
-            self._unsure = FORMAT.size(_UNSURE)
+            self.slipped()
+        elif len(far) < size:
+            self.slipped()
         return far + bytes(size - len(far))
 
     def _mixed(self, near: bytes, far: bytes, playing: bool) -> bytes:

@@ -31,14 +31,12 @@ class Handed(NamedTuple):
         audio: how many bytes at its beginning are audio; what follows is padding.
         position: how many bytes that were ever queued are over with where the audio ends.
         heard_at: when its first sample is heard, in seconds of the event loop's clock.
-        late: the loudspeaker had nothing to play before it.
     """
 
     data: bytes
     audio: int
     position: int
     heard_at: float
-    late: bool
 
 
 class _Chunk(NamedTuple):
@@ -78,13 +76,12 @@ class SpeakerRing:
         """Drop what was not read. The next buffer begins with the last of it, dying away."""
         self._epoch += 1
 
-    def read(self, size: int, heard_at: float, *, late: bool = False) -> Handed:
+    def read(self, size: int, heard_at: float) -> Handed:
         """Take the next buffer, always whole: what is missing is silence.
 
         Args:
             size: bytes of it.
             heard_at: when its first sample is heard.
-            late: as for `Handed`.
         """
         parts: list[bytes] = []
         filled = 0
@@ -96,9 +93,8 @@ class SpeakerRing:
             parts.append(part)
             filled += len(part)
         self._sounding = filled == size
-        return Handed(
-            b"".join(parts) + bytes(size - filled), filled, self._position, heard_at, late
-        )
+        data = b"".join(parts) + bytes(size - filled)
+        return Handed(data, filled, self._position, heard_at)
 
     def _start_anew(self, parts: list[bytes], size: int) -> int:
         """After a clear: the end of what was playing, faded; what else is of before is dropped."""

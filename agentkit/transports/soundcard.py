@@ -325,7 +325,7 @@ class SoundCard:
     def open(self) -> None:
         """Find the devices and open both. Raises ConfigError and TransportError."""
         pyaudio = load_pyaudio()
-        self._go_on, self._underflow = pyaudio.paContinue, pyaudio.paOutputUnderflow
+        self._go_on = pyaudio.paContinue
         self._flags = {
             pyaudio.paInputUnderflow: "input underflow",
             pyaudio.paInputOverflow: "input overflow",
@@ -413,10 +413,9 @@ class SoundCard:
         delay = times["output_buffer_dac_time"] - times["current_time"]
         if not 0 < delay < _LONGEST_DELAY:
             delay = self.loudspeaker.latency
-        late = bool(status & self._underflow)
-        handed = self._ring.read(2 * frames, self._clock() + delay, late=late)
+        handed = self._ring.read(2 * frames, self._clock() + delay)
         self._handed.append(handed)
-        if handed.audio or late:
+        if handed.audio:
             self._woken()
         data = handed.data
         return _both_of_two(data) if self.loudspeaker.channels == 2 else data, int(self._go_on)

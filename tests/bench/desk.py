@@ -109,9 +109,8 @@ async def measure(count: int, over: float, pulse: servers.Pulse, folder: Path) -
     print(f"interrupted itself: {itself} of {count} replies (held {holds} times)   target: 0")
     print(f"heard the caller: {heard} of {count}   target: {0.95:.0%}")
     if reactions:
-        print(
-            f"from the caller's program starting to the clear: {statistics.median(reactions):.2f} s"
-        )
+        median = statistics.median(reactions)
+        print(f"from the start of the caller's player to the clear: {median:.2f} s (median)")
     return itself == 0 and heard >= 0.95 * count
 
 

@@ -66,7 +66,10 @@ class Sink:
 class AllEars(EchoControl):
     """Takes everything for the caller's."""
 
-    def played(self, data: bytes, late: bool) -> None:
+    def played(self, data: bytes) -> None:
+        pass
+
+    def slipped(self) -> None:
         pass
 
     def heard(self, data: bytes, playing: bool) -> bytes:

@@ -103,7 +103,7 @@ def test_a_buffer_is_always_whole() -> None:
     buffer = ring.read(10, 0.0)
     assert buffer.data == b"\x01\x00" * 3 + bytes(4)
     assert (buffer.audio, buffer.position) == (6, 6)
-    assert ring.read(4, 0.0) == (bytes(4), 0, 6, 0.0, False)
+    assert ring.read(4, 0.0) == (bytes(4), 0, 6, 0.0)
 
 
 def test_pieces_of_any_length_come_out_in_order() -> None:
@@ -297,6 +297,23 @@ async def test_a_microphone_of_nothing_but_zeros_is_spoken_of_once(use: Use) -> 
 
 
 @in_virtual_time()
+async def test_a_late_buffer_puts_the_canceller_out_of_step(use: Use, halves: list[Half]) -> None:
+    fake = use(FakePyAudio())
+    async with talking(duplex="full") as (transport, _):
+        await asyncio.sleep(1)
+        before = halves[0].resets
+        fake.status = FakePyAudio.paOutputUnderflow
+        await asyncio.sleep(BUFFER)
+        fake.status = 0
+        await asyncio.sleep(1)
+        assert halves[0].resets > before
+        before = halves[0].resets
+        await asyncio.sleep(1)
+        assert halves[0].resets == before
+        assert transport.statuses.total() >= 1
+
+
+@in_virtual_time()
 async def test_late_buffers_are_counted_and_spoken_of_once(use: Use) -> None:
     use(FakePyAudio()).status = FakePyAudio.paOutputUnderflow
     with capture_logs() as logs:
@@ -314,11 +331,15 @@ class Half:
 
     def __init__(self, **how: Any) -> None:
         self.near = self.far = b""
+        self.resets = 0
         assert how == {
             "sample_rate": 16000,
             "echo_cancellation": True,
             "noise_suppression": True,
         }
+
+    def reset(self) -> None:
+        self.resets += 1
 
     def process(self, near: Any, far: Any) -> Any:
         assert len(near) == len(far)
@@ -347,7 +368,7 @@ def test_full_duplex_hears_the_canceller_while_the_agent_speaks_and_else_the_roo
     frame = array("h", [1000] * 160).tobytes()
     heard = array("h")
     for playing in (False, False, True, True, False, False):
-        control.played(array("h", [5] * 160).tobytes(), False)
+        control.played(array("h", [5] * 160).tobytes())
         heard.frombytes(control.heard(frame, playing))
     assert list(heard[:320]) == [1000] * 320
     assert heard[320] == 1000
@@ -366,34 +387,42 @@ def test_the_loudspeaker_and_the_microphone_stay_in_step(halves: list[Half]) -> 
     control.heard(bytes(320), False)  # nothing was played yet
     assert halves[0].far == bytes(320)
     for _ in range(25):  # the event loop was busy for half a second
-        control.played(bytes([1]) * 640, False)
+        control.played(bytes([1]) * 640)
     for _ in range(25):
         control.heard(bytes(640), False)
     assert halves[0].far[320:] == bytes([1]) * 25 * 640  # nothing was dropped
     for _ in range(500):  # a card that plays faster than the other one hears
-        control.played(bytes([1]) * 700, False)
+        control.played(bytes([1]) * 700)
         control.heard(bytes(640), False)
     assert len(control._far) <= 16000 * 2 * 0.2 + 60 * 32000 / 640
     assert control.heard(bytes(100), False) == b""
     assert len(control.heard(bytes(600), True)) == 640
 
 
-def test_after_a_gap_nothing_is_heard_until_the_canceller_has_found_its_way(
+def test_after_a_gap_the_canceller_begins_anew_and_nothing_is_heard_for_half_a_second(
     halves: list[Half],
 ) -> None:
     control = FullDuplex()
     frame = array("h", [1000] * 160).tobytes()
-    assert any(control.heard(frame, True))
-    control.played(frame, True)
-    heard = [any(control.heard(frame, True)) for _ in range(200)]
-    assert heard == [False] * 150 + [True] * 50
-    control.played(frame, True)
-    assert any(control.heard(frame, False))  # in a pause there is nothing to be taken out
+
+    def heard(playing: bool) -> bool:
+        control.played(frame)
+        return any(control.heard(frame, playing))
+
+    assert heard(True)
+    control.slipped()
+    assert [heard(True) for _ in range(100)] == [False] * 50 + [True] * 50
+    control.slipped()
+    assert heard(False)  # in a pause there is nothing to be taken out
+    assert halves[0].resets == 2
+    control.heard(frame, True)  # more was heard than was played
+    assert halves[0].resets == 3
 
 
 def test_half_duplex_is_as_long_as_what_was_heard() -> None:
     control = HalfDuplex()
-    control.played(b"12", True)
+    control.played(b"12")
+    control.slipped()
     assert control.heard(b"1234", True) == bytes(4)
     assert control.heard(b"1234", False) == b"1234"
 
