@@ -13,12 +13,11 @@ import argparse
 import asyncio
 import os
 import statistics
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-from agentkit import Agent
+from agentkit import Agent, Turn
 from agentkit.backends import open_backends
 from agentkit.config import Settings
 from agentkit.core import commands as cmd
@@ -48,10 +47,10 @@ class Clerk(Agent):
     instructions = "Answer."
     interruption = Interruption(echo_words=0)
 
-    async def reply(self, turn):  # type: ignore[no-untyped-def]
+    async def reply(self, turn: Turn) -> AsyncGenerator[str, None]:
         """Keep silent: only what is measured is said."""
-        return
-        yield ""
+        for nothing in ("",):
+            yield nothing
 
 
 class Clock:
@@ -131,5 +130,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
     raise SystemExit(main())
