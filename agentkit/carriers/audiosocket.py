@@ -70,8 +70,6 @@ class AudioSocketCodec(Codec):
     """
 
     name = "audiosocket"
-    plays_marks = False
-    has_buffer = False
 
     def __init__(self, form: AudioFormat | None = None) -> None:
         if form is not None and form not in _KINDS:

@@ -131,17 +131,11 @@ class Codec(ABC):
     Attributes:
         name: the carrier, as it stands in the routes.
         subprotocols: of the WebSocket, that the carrier asks for; the first it names is accepted.
-        plays_marks: the carrier reports marks. Where it does not, what was heard follows from
-            the clock.
-        has_buffer: the carrier queues what it is sent. Where it does not, each frame has to be
-            sent when it is due, and to clear is to stop sending.
         hangs_up_on_close: closing the socket ends the call.
     """
 
     name: ClassVar[str]
     subprotocols: ClassVar[tuple[str, ...]] = ()
-    plays_marks: ClassVar[bool] = True
-    has_buffer: ClassVar[bool] = True
     hangs_up_on_close: ClassVar[bool] = True
 
     @abstractmethod

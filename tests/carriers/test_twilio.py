@@ -124,8 +124,6 @@ def test_a_mark_and_a_stream_with_quotes_in_their_names_stay_json() -> None:
 
 def test_what_it_can_do() -> None:
     assert TwilioCodec.name == TwilioWebhook.name == "twilio"
-    assert TwilioCodec.plays_marks
-    assert TwilioCodec.has_buffer
     assert TwilioCodec.hangs_up_on_close
     assert TwilioWebhook.codec is TwilioCodec
     assert not TwilioWebhook.token_in_path
