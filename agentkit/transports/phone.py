@@ -136,6 +136,8 @@ class PhoneTransport(Transport):
         self._failure: TransportError | None = None
         self._reading: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._not_hanging_up = asyncio.Event()
+        self._not_hanging_up.set()
         self._sink: TransportSink | None = None
 
     async def connect(self) -> None:
@@ -158,6 +160,8 @@ class PhoneTransport(Transport):
         self._watch()
         try:
             await asyncio.wait({self._reading})
+            # The stream may stop first, and at some carriers the call goes on without it.
+            await self._not_hanging_up.wait()
         finally:
             self._watching.cancel()
             writing.cancel()
@@ -202,6 +206,7 @@ class PhoneTransport(Transport):
         if self._reason is not None:
             return
         self._reason = AGENT_HUNG_UP
+        self._not_hanging_up.clear()
         try:
             await self._end_call()
             for message in self._codec.hang_up():
@@ -211,8 +216,11 @@ class PhoneTransport(Transport):
         except TimeoutError:
             log.warning("the carrier did not take the end of the call", carrier=self._codec.name)
         finally:
-            await self._wire.close()
-            self._stop_reading()
+            try:
+                await self._wire.close()
+            finally:
+                self._stop_reading()
+                self._not_hanging_up.set()
 
     async def transfer(self, to: str) -> None:
         """Hand the caller to another number: the carrier is told, and then ends the stream.

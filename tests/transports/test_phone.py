@@ -332,6 +332,20 @@ async def test_the_verb_of_the_socket_comes_behind_what_is_waiting() -> None:
         assert leg.socket.sent == [b"\x00" * 320, '{"type":"disconnect"}']
 
 
+@in_virtual_time(until=60)
+async def test_a_stream_that_stops_first_does_not_leave_the_call_up() -> None:
+    """Once `run` has returned, what still asks the carrier to end the call is cancelled."""
+    control = Control(takes=2.0)
+    async with on_line(PlivoCodec(), PLIVO_START, control=control) as leg:
+        begun = now()
+        hanging_up = asyncio.create_task(leg.transport.hang_up())
+        await asyncio.sleep(0.1)
+        leg.socket.comes(json.dumps({"event": "stop", "streamId": "s1"}))
+        assert await leg.over() == "agent hung up"
+        assert now() - begun == pytest.approx(2.0)
+        assert hanging_up.done()
+
+
 @pytest.mark.parametrize(
     "control",
     [Control(CallControlError("refused")), Control(takes=60.0)],
