@@ -34,7 +34,7 @@ from tests.bench.agents import FIRST_AUDIO, FIRST_TOKEN, PACE, PER_TOKEN, REPLY
 from tests.bench.callers import CYCLE, READY, SECOND_TURN, SHORT, Caller, Tally
 from tests.bench.run import machine_line
 from tests.bench.scripted import Backends, FluxSocket, listen
-from tests.bench.served import Cpu, Served
+from tests.bench.served import Cpu, Served, agentkit_serve
 from tests.bench.wheel import Wheel
 
 PUNCTUAL = 0.002
@@ -194,7 +194,7 @@ async def serve(agent: str, steps: Sequence[int], cycles: int, log: Path) -> lis
             settings |= {"AGENTKIT_LLM": "openai/scripted", "AGENTKIT_TTS": "openai/scripted:tone"}
         else:
             stage.backends.spoken.add(REPLY)
-        start = partial(Served, agent, settings, log)
+        start = partial(Served, agentkit_serve(agent), settings, log)
         with start() as served:
             # What is made once, at the first call, is nobody's memory.
             await stage.call(served.port)

@@ -1,4 +1,4 @@
-"""`agentkit serve` in a process of its own, and what the kernel says of it."""
+"""A server in a process of its own, `agentkit serve` or another, and what the kernel says of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -46,22 +47,37 @@ class Cpu:
         return self.user + self.system
 
 
+def agentkit_serve(agent: str) -> list[str]:
+    """The command that serves a class in ``agents.py``."""
+    return [*_AGENTKIT, "serve", f"{_AGENTS}:{agent}", "--port", "0"]
+
+
 class Served:
     """A server that answers calls. A context manager; leaving it stops the server.
 
     Args:
-        agent: the class in ``agents.py``.
+        command: what starts it; it says ``answering on`` and its address once it does.
         settings: the environment's settings, by name; any others of agentkit's are taken out.
         log: a file for what the server says.
+        core: the one processor it may use; None: any.
 
     Attributes:
         process: its id.
         port: where it listens.
+        took: seconds from its start until it answered.
     """
 
-    def __init__(self, agent: str, settings: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        settings: Mapping[str, str],
+        log: Path,
+        core: int | None = None,
+    ) -> None:
         self.process = self.port = 0
-        self._agent = agent
+        self.took = 0.0
+        self._command = command
+        self._core = core
         self._folder = tempfile.TemporaryDirectory(prefix="agentkit-bench-")
         self._lag = Path(self._folder.name, "lag")
         own = ("AGENTKIT_", "OPENAI_", "DEEPGRAM_", "TWILIO_", "CLOUDFLARE_")
@@ -71,9 +87,10 @@ class Served:
         self._server: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
+        began = time.monotonic()
         with self._log.open("a") as log:
             self._server = subprocess.Popen(
-                [*_AGENTKIT, "serve", f"{_AGENTS}:{self._agent}", "--port", "0"],
+                self._command,
                 cwd=self._folder.name,  # where no settings lie
                 env=self._environment,
                 stdout=subprocess.PIPE,
@@ -81,10 +98,13 @@ class Served:
                 text=True,
             )
         self.process = self._server.pid
+        if self._core is not None:
+            os.sched_setaffinity(self.process, {self._core})
         assert self._server.stdout is not None
         for line in self._server.stdout:
             if line.startswith("answering on "):
                 self.port = int(line.rpartition(":")[2])
+                self.took = time.monotonic() - began
                 return self
         self.__exit__()
         raise RuntimeError(f"the server did not start: see {self._log}")
