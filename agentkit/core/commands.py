@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from agentkit.core.economy import Cost, Declined, Rung
 from agentkit.core.history import ToolCall
 
 # ------------------------------------------------------------------------- replies, and drafts
@@ -33,6 +34,8 @@ class StartReply:
         draft: its turn is not over: no verb, no effect, nothing heard until `Commit`.
         attempt: 1 for the first; 2 and more ask again for the same words on another connection.
         text: the words of a ``filler`` or a ``line``.
+        rung: of a draft, what it was begun for. One for an answer that is only ``expected`` has
+            no turn yet: `Adopt` says which.
     """
 
     reply: int
@@ -42,6 +45,15 @@ class StartReply:
     draft: bool = False
     attempt: int = 1
     text: str = ""
+    rung: Rung | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """The caller gave the answer that was expected: its draft is one of this turn now."""
+
+    reply: int
+    turn: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,8 @@ DiscardReason = Literal[
     "backchannel",   # the turn needed no reply
     "keys",          # the caller pressed keys (T25)
     "late",          # a filler that was not needed any more (T20)
+    "budget",        # a draft cost more than there was left (T9)
+    "over",          # the question was over, and its answer was another or none (T9)
     "cancelled",     # the user's code said so
     "call_ended",
 ]  # fmt: skip
@@ -80,6 +94,48 @@ class Park:
     """The draft was complete when its turn went on: keep what it has, close the rest (T3)."""
 
     reply: int
+
+
+@dataclass(frozen=True, slots=True)
+class DraftBooked:
+    """What became of a draft, and what it took; comes exactly once for each (T9).
+
+    Args:
+        reply: its id.
+        turn: the turn that it was for; None: an answer that was only expected.
+        rung: what it was begun for.
+        adopted: the caller heard it as the reply, or it had nothing to say.
+        reason: why not, else None.
+        cost: tokens and characters; what of them the provider did not count is estimated.
+        saved: seconds that the caller waited less.
+        estimated: some of the tokens are.
+    """
+
+    reply: int
+    turn: int | None
+    rung: Rung
+    adopted: bool
+    reason: DiscardReason | None
+    cost: Cost
+    saved: float = 0.0
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DraftDeclined:
+    """No draft is begun although one might have been (T9).
+
+    Args:
+        turn: for which turn; None: for an expected answer.
+        rung: what it would have been begun for.
+        reason: the part of the budget that is used up, or that it is not worth it.
+        worth: what it would save on average, less what it would cost, in seconds.
+    """
+
+    turn: int | None
+    rung: Rung
+    reason: Declined
+    worth: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +192,32 @@ class Reconnect:
     """The source's connection is as good as lost (T14): make another."""
 
     reason: str
+
+
+MoveReason = Literal[
+    "worth_more",   # drafts from a lower threshold on would be worth their cost
+    "worth_less",   # those from the present one on are not
+    "above_final",  # the final threshold is below it now
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TuneSource:
+    """Move the source's eager threshold on the live connection (T9).
+
+    Args:
+        eager: where to.
+        before: where it was.
+        reason: why.
+        held: the share of maybe-ends from ``eager`` on that are believed to hold.
+        seen: how many of those were seen in this call.
+    """
+
+    eager: float
+    before: float
+    reason: MoveReason
+    held: float
+    seen: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,15 +354,19 @@ class Oddity:
 
 Command = (
     StartReply
+    | Adopt
     | Commit
     | Discard
     | Park
+    | DraftBooked
+    | DraftDeclined
     | Speak
     | EndSpeech
     | RunTool
     | Play
     | ClearPlayout
     | Reconnect
+    | TuneSource
     | SetTimer
     | CancelTimer
     | HangUp
@@ -295,3 +381,6 @@ Command = (
     | ErrorRaised
     | Oddity
 )
+
+ONLY_TOLD: tuple[type, ...] = (BackchannelHeard, EchoHeard, DraftBooked, DraftDeclined, Oddity)
+"""What observers are told of, and nothing else follows from."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from agentkit.core.economy import Pace
 from agentkit.core.history import Message, SpokenWord, ToolCall
 from agentkit.core.policy import Digits, Policy
 
@@ -116,9 +117,16 @@ class SourceTuned:
 
     Args:
         turn_timeout: the silence after which it ends a turn whatever its words, in seconds.
+        eager: the confidence from which on it says that a turn may have ended; None: it never
+            does, or does not say from when.
+        final: the confidence that ends a turn; None: it does not say.
+        tunable: these can be changed on the live connection.
     """
 
     turn_timeout: float
+    eager: float | None = None
+    final: float | None = None
+    tunable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,36 @@ class ReplyFailed:
     stage: FailedStage
     code: str
     retryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAsked:
+    """A request to the model is about to be made for the reply.
+
+    Args:
+        reply: which one.
+        input: tokens of its prompt, estimated.
+    """
+
+    reply: int
+    input: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCounted:
+    """What the last `ModelAsked` of the reply took, by the provider's own count.
+
+    Args:
+        reply: which one.
+        input: tokens of the prompt.
+        output: tokens written.
+        cached: how many of the prompt's the provider had in its cache.
+    """
+
+    reply: int
+    input: int
+    output: int
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +350,33 @@ class DigitsExpected:
 
 
 @dataclass(frozen=True, slots=True)
+class Listening:
+    """How the agent listens from now on, for one question or as usual again.
+
+    Args:
+        pace: that of the question; None: the policy's.
+        thresholds: the question has thresholds of its own: they are not moved meanwhile.
+    """
+
+    pace: Pace | None = None
+    thresholds: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersExpected:
+    """What the caller may answer to what the agent asks now; empty: anything again."""
+
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedBudget:
+    """How many drafts the budget of all calls together still allows; None: it does not bind."""
+
+    left: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ActedUpon:
     """The agent's own code has begun what it does for a settled turn (T11, T24)."""
 
@@ -367,6 +432,8 @@ Event = (
     | ReplyText
     | ReplyDone
     | ReplyFailed
+    | ModelAsked
+    | ModelCounted
     | SpeechMade
     | ToolRequested
     | ToolReturned
@@ -382,6 +449,9 @@ Event = (
     | FloorJudged
     | KeyPressed
     | DigitsExpected
+    | Listening
+    | AnswersExpected
+    | SharedBudget
     | ActedUpon
     | Muted
     | PolicyChanged

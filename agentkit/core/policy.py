@@ -5,22 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from agentkit.core.economy import Budget, Early, Mode, Pace, Prices, Tuning, at_least
 from agentkit.core.wordlists import BACKCHANNELS, COURTESY
 from agentkit.errors import ConfigError
 
 
-def _positive(owner: str, **values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < 0:
-            raise ConfigError(f"{owner}.{name}", f"{value} is negative; give 0 or more")
-
-
 @dataclass(frozen=True, slots=True)
 class Speculation:
-    """How far replies are drafted before their turn is over (T2, T8).
+    """How far replies are drafted before their turn is over, and what that may cost (T2, T8, T9).
 
     Args:
         depth: ``off``; ``llm``: the text only; ``speech``: the text, and the first audio.
+        mode: ``off``: no draft is begun; ``fixed``: one is begun at each chance; ``adaptive``: at
+            those that are worth it, by what this caller's pauses have shown (`Tuning`).
         max_drafts: new drafts in one turn.
         max_turn: no draft once the caller has spoken this long in one turn.
         max_characters: text given to the voice ahead of the commit.
@@ -28,16 +25,32 @@ class Speculation:
             same. ``courtesy``: also if they differ in nothing but listed words at their edges
             ("please", "thank you", "um").
         courtesy: these words by language, case-folded.
+        early: drafts from words that have come to rest, before the turn may have ended.
+        expected: of the answers that the agent expects to a question of its own, at most so many
+            are drafted while it is asked and answered (`Session.listening`); 0: none.
+        budget: what drafts may cost in a call.
+        prices: what tokens and characters cost.
+        tuning: how ``adaptive`` judges.
     """
 
     depth: Literal["off", "llm", "speech"] = "speech"
+    mode: Mode = "fixed"
     max_drafts: int = 3
     max_turn: float = 10.0
     max_characters: int = 120
     fit: Literal["same_words", "courtesy"] = "same_words"
     courtesy: dict[str, frozenset[str]] = field(default_factory=lambda: dict(COURTESY), repr=False)
+    early: Early = field(default_factory=Early)
+    expected: int = 0
+    budget: Budget = field(default_factory=Budget)
+    prices: Prices = field(default_factory=Prices)
+    tuning: Tuning = field(default_factory=Tuning)
 
     def __post_init__(self) -> None:
+        if self.mode not in ("off", "fixed", "adaptive"):
+            raise ConfigError(
+                "speculation.mode", f"{self.mode!r} is not one of 'off', 'fixed', 'adaptive'"
+            )
         if self.fit not in ("same_words", "courtesy"):
             raise ConfigError(
                 "speculation.fit", f"{self.fit!r} is not one of 'same_words', 'courtesy'"
@@ -46,12 +59,18 @@ class Speculation:
             raise ConfigError(
                 "speculation.depth", f"{self.depth!r} is not one of 'off', 'llm', 'speech'"
             )
-        _positive(
+        at_least(
             "speculation",
             max_drafts=self.max_drafts,
             max_turn=self.max_turn,
             max_characters=self.max_characters,
+            expected=self.expected,
         )
+
+    @property
+    def drafts(self) -> bool:
+        """Drafts are begun at all."""
+        return self.depth != "off" and self.mode != "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +95,7 @@ class Interruption:
     judged: bool = False
 
     def __post_init__(self) -> None:
-        _positive(
+        at_least(
             "interruption",
             resume_after=self.resume_after,
             answer_within=self.answer_within,
@@ -115,7 +134,7 @@ class Limits:
     longest_call: float = 3600.0
 
     def __post_init__(self) -> None:
-        _positive(
+        at_least(
             "limits",
             settle=self.settle,
             takeback=self.takeback,
@@ -151,7 +170,7 @@ class Silence:
     def __post_init__(self) -> None:
         if self.after is not None and self.after <= 0:
             raise ConfigError("silence.after", f"{self.after} is not above 0; None waits for ever")
-        _positive("silence", times=self.times)
+        at_least("silence", times=self.times)
         if isinstance(self.lines, str):
             raise ConfigError("silence.lines", "give a tuple of lines, not one text")
 
@@ -190,6 +209,7 @@ class Policy:
     Args:
         hedge: a late first token is asked for on a second connection (T7). Off for brains of
             the user's own, whose steps after the commit must run once.
+        pace: the least time before an answer is heard.
         language: picks the word lists, e.g. ``en``.
         filler: said while the model is slow (T20); "": nothing. Tools have their own.
         farewell: said when the call has reached its longest length (T23).
@@ -200,6 +220,7 @@ class Policy:
     limits: Limits = field(default_factory=Limits)
     silence: Silence = field(default_factory=Silence)
     digits: Digits = field(default_factory=Digits)
+    pace: Pace = field(default_factory=Pace)
     hedge: bool = True
     language: str = "en"
     filler: str = ""

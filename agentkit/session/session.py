@@ -120,6 +120,7 @@ class Session(Seams):
         self._leaving = ""
         self._execute: dict[type, Callable[[Any], None]] = {
             cmd.StartReply: self._start_reply,
+            cmd.Adopt: self._adopt,
             cmd.Commit: self._commit,
             cmd.Discard: self._discard,
             cmd.Park: lambda c: self._runs[c.reply].park(),
@@ -137,11 +138,10 @@ class Session(Seams):
             cmd.TurnClosed: self._turn_closed,
             cmd.ReplyEnded: self._reply_ended,
             cmd.ErrorRaised: lambda c: self._hook(self.agent.on_error(c), "on_error"),
-            cmd.BackchannelHeard: lambda _: None,  # observers are told of it
-            cmd.EchoHeard: lambda _: None,
+            **dict.fromkeys(cmd.ONLY_TOLD, lambda _: None),
             cmd.DigitsCollected: self._digits_collected,
             cmd.SilenceNoticed: lambda c: self._hook(self.agent.on_silence(c.count), "on_silence"),
-            cmd.Oddity: lambda _: None,
+            cmd.TuneSource: self._tune,
         }
 
     # ------------------------------------------------------------------------------- its life
@@ -337,6 +337,11 @@ class Session(Seams):
         if run.request in self._asked:
             return self.generate(None, instructions=self._asked[run.request])
         return self._says[run.request].tell() if run.request in self._says else _one("")
+
+    def _adopt(self, command: cmd.Adopt) -> None:
+        run = self._runs[command.reply]
+        if run.turn is not None:
+            run.turn.id = command.turn
 
     def _commit(self, command: cmd.Commit) -> None:
         run = self._runs[command.reply]

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
+from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.core.history import Message
 from agentkit.core.policy import Digits
-from agentkit.errors import DraftFenceError, SelfWaitError, UsageError
+from agentkit.errors import ConfigError, DraftFenceError, SelfWaitError, UsageError
 from agentkit.session.handles import SpeechHandle
 from agentkit.session.runs import current_run
 
@@ -227,6 +228,13 @@ class Verbs(ABC):
             self._tunings = [other for other in self._tunings if other is not changes]
             if self._running:
                 self._source.configure({name: self._tuning(name) for name in changes})
+
+    def _tune(self, command: cmd.TuneSource) -> None:
+        """Move the eager threshold; a source that will not have it keeps what it has."""
+        try:
+            self._source.configure({"eager_eot_threshold": command.eager})
+        except ConfigError as error:
+            log.warning("the eager threshold stays as it is", error=str(error))
 
     def _tuning(self, name: str) -> Any:
         """The value that the innermost block left asks for, else the usual one."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
+from agentkit.core.economy import Pace
 from agentkit.core.machine import TurnMachine
 from agentkit.core.policy import Digits, Interruption, Policy, Silence
 from agentkit.errors import RecordError
@@ -112,6 +113,7 @@ def test_the_timeline_is_well_formed_and_shows_the_drafts_fates(call: tuple[Path
 
 
 CHECKED: dict[Any, list[Any]] = {
+    Pace: [Pace(), Pace(0.4, "turn", 0.2, 7)],
     Digits: [Digits(), Digits("", 4, 1.5)],
     Policy: [Policy(), Policy(silence=Silence(8.0, 1, ("¿Sigue ahí?",)), language="es")],
 }
