@@ -24,6 +24,7 @@ MODULES = [
     "agentkit.session",
     "agentkit.testing",
     "agentkit.testing.carriers",
+    "agentkit.testing.conformance",
     "agentkit.transports",
     "agentkit.tts",
     "agentkit.turns",

@@ -31,8 +31,9 @@ class LLMRequest:
 
     Args:
         instructions: the system prompt.
-        messages: the conversation, oldest first; it ends with the caller's words or with tool
-            results. Tool calls and their results are always paired.
+        messages: the conversation, oldest first. It ends with the caller's words or with tool
+            results; where the agent is to speak unasked, with what was said last, and it may be
+            empty. Tool calls and their results are always paired.
         tools: what the model may call.
         draft: the reply may yet be thrown away; a backend may log or price it apart.
     """
@@ -80,7 +81,10 @@ class LLM(ABC):
     """A language model.
 
     An instance serves many calls at once. Making one opens nothing and reads no environment
-    beyond what its constructor's arguments left out.
+    beyond what its constructor's arguments left out. Neither its text form nor its errors show a
+    key or anything that was said.
+
+    `agentkit.testing.conformance` checks that a backend does as is written here.
     """
 
     name: str
@@ -91,7 +95,8 @@ class LLM(ABC):
         """Generate a reply.
 
         Text is yielded as it arrives and is not held back. Closing the generator (``aclose()``,
-        or cancelling the task that waits on it) closes the request on the wire.
+        or cancelling the task that waits on it) closes the request on the wire. An answer that
+        stalls is for the backend to give up, after a time of its own (``timeout``).
 
         Raises:
             LLMError: the request failed; ``retryable`` says whether to try again.
@@ -105,4 +110,4 @@ class LLM(ABC):
         """
 
     async def aclose(self) -> None:
-        """Close all connections. Safe to call twice."""
+        """Close all connections and end all tasks. Safe to call twice."""

@@ -2,7 +2,8 @@
 
 In memory, in virtual or real time: `ScriptedSource`, `ScriptedLLM`, `ScriptedTTS`, `FakeTransport`.
 On real sockets: `ScriptedFlux`, `ScriptedOpenAI`. `run_virtual` and `in_virtual_time` run a test
-whose clock jumps to the next thing that happens.
+whose clock jumps to the next thing that happens. `agentkit.testing.conformance` checks that a model
+or a voice of your own keeps the rules of its interface.
 """
 
 from agentkit.testing.backends import ScriptedLLM, ScriptedReply, ScriptedTTS

@@ -39,7 +39,8 @@ class SpeechStream(ABC):
     each as its audio followed by one `PieceEnd`. Iteration ends when ``end()`` was called and
     every piece is out. Calls never block; text is queued.
 
-    Iterating raises TTSError when the voice fails.
+    Iterating raises TTSError when the voice fails. A voice that stalls is for the backend to give
+    up, after a time of its own (``timeout``).
     """
 
     @abstractmethod
@@ -64,7 +65,13 @@ class SpeechStream(ABC):
 
 
 class TTS(ABC):
-    """A voice. An instance serves many calls at once; making one opens nothing."""
+    """A voice.
+
+    An instance serves many calls at once; making one opens nothing. Neither its text form nor its
+    errors show a key or anything that was said.
+
+    `agentkit.testing.conformance` checks that a backend does as is written here.
+    """
 
     name: str
     """``backend/model:voice``, as it is shown in logs and records."""
@@ -80,4 +87,4 @@ class TTS(ABC):
         """Open what the next piece needs. Never raises for a backend out of reach."""
 
     async def aclose(self) -> None:
-        """Close all connections. Safe to call twice."""
+        """Close all connections and end all tasks. Safe to call twice."""

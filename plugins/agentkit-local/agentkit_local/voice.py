@@ -101,9 +101,9 @@ class ThreadedTTS(TTS):
             return  # nothing to be said, though some voices would name the marks
         tail = SENTENCE_TAIL if text.rstrip(" \"')”’").endswith(_SENTENCE_ENDS) else CLAUSE_TAIL
         trimmer = Trimmer(self.format, tail)
-        stretches = self.speak(text, voice)
         job: Future[bytes | None] | None = None
         try:
+            stretches = self.speak(text, voice)
             while True:
                 job = self._pool.submit(next, stretches, None)
                 made = await asyncio.wrap_future(job)
@@ -115,8 +115,8 @@ class ThreadedTTS(TTS):
                 yield audio
         except (TTSError, ConfigError):
             raise
-        except Exception as error:
-            raise TTSError(f"{self.name} failed: {type(error).__name__}") from error
+        except Exception as error:  # what it says can quote the text, and must not hang on ours
+            raise TTSError(f"{self.name} failed: {type(error).__name__}") from None
         finally:
             if job is not None:
                 # At once, or, if this was cancelled, when the stretch that is being made is done.
