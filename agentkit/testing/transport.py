@@ -25,7 +25,9 @@ from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
 from agentkit.audio.formats import AudioFormat
+from agentkit.core.policy import KEYS
 from agentkit.errors import TransportError
+from agentkit.testing._hearing import EVER, longest_gap, seconds_of
 from agentkit.transports.base import AGENT_HUNG_UP, Transport, TransportSink
 from agentkit.transports.files import Heard, Playout
 
@@ -133,7 +135,7 @@ class FakeTransport(Transport):
 
     def heard_seconds(self) -> float:
         """The length of all that the caller has heard so far, gaps left out."""
-        return self.output.seconds(sum(len(heard.data) for heard in self.heard))
+        return seconds_of(self.heard, self.output)
 
     @property
     def first_heard_at(self) -> float | None:
@@ -145,18 +147,13 @@ class FakeTransport(Transport):
         """When the caller first heard a sound that is not silence, after that time."""
         return self._playout.first_sound(after, self._now())
 
-    def longest_gap(self, during: tuple[float, float] = (-math.inf, math.inf)) -> float:
+    def longest_gap(self, during: tuple[float, float] = EVER) -> float:
         """The longest time, in seconds, with nothing to play between two stretches of audio.
 
         Args:
             during: count only what lies between these times.
         """
-        begin, end = during
-        longest, over = 0.0, math.inf
-        for time, data in self.heard:
-            longest = max(longest, min(time, end) - max(over, begin))
-            over = time + self.output.seconds(len(data))
-        return longest
+        return longest_gap(self.heard, self.output, during)
 
     @property
     def is_playing(self) -> bool:
@@ -206,7 +203,7 @@ class FakeTransport(Transport):
     def press(self, digits: str) -> None:
         """The caller presses keys."""
         for digit in digits:
-            if digit not in "0123456789*#ABCD":
+            if digit not in KEYS:
                 raise ValueError(f"{digit!r} is not a key: press 0-9, *, # or A-D")
             sink = self._driven()
             self._log("dtmf", digit)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 from agentkit.audio.formats import AudioFormat
+from agentkit.testing._hearing import EVER, longest_gap, seconds_of
 from agentkit.testing.carriers.line import Listening, Network
 from agentkit.transports.playout import Heard
 
@@ -190,7 +191,7 @@ class FakeCall(ABC):
 
     def heard_seconds(self) -> float:
         """The length of all that the caller has heard so far, gaps left out."""
-        return self.audio.seconds(sum(len(heard.data) for heard in self.heard))
+        return seconds_of(self.heard, self.audio)
 
     @property
     def first_heard_at(self) -> float | None:
@@ -202,18 +203,13 @@ class FakeCall(ABC):
         """When the caller first heard a sound that is not silence, after that time."""
         return None if self._line is None else self._line.first_sound(after, self._now())
 
-    def longest_gap(self, during: tuple[float, float] = (-math.inf, math.inf)) -> float:
+    def longest_gap(self, during: tuple[float, float] = EVER) -> float:
         """The longest time, in seconds, with nothing to play between two stretches of audio.
 
         Args:
             during: count only what lies between these times.
         """
-        begin, end = during
-        longest, over = 0.0, math.inf
-        for time, data in self.heard:
-            longest = max(longest, min(time, end) - max(over, begin))
-            over = time + self.audio.seconds(len(data))
-        return longest
+        return longest_gap(self.heard, self.audio, during)
 
     @property
     def is_playing(self) -> bool:
