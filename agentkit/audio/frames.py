@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from array import array
 from functools import lru_cache
+from operator import mul
 
 from agentkit.audio.formats import AudioFormat, Encoding
 from agentkit.audio.g711 import values
 
 AUDIBLE = 200
 """Of 32,768: samples up to this are silence, about -44 dBFS."""
+
+QUIETEST = -96.0
+"""dB of full scale: the step of 16 bits, and what silence is called."""
 
 _BLOCK = 1024
 """Samples that are looked through at once, so that sound near the start is found early."""
@@ -44,6 +49,15 @@ def first_sound(data: bytes, form: AudioFormat, threshold: int = AUDIBLE) -> int
 def is_silent(data: bytes, form: AudioFormat, threshold_dbfs: float = -44.0) -> bool:
     """Whether no sample is louder than ``threshold_dbfs`` (0 is full scale). No audio is silent."""
     return first_sound(data, form, int(32768 * 10 ** (threshold_dbfs / 20))) is None
+
+
+def loudness(data: bytes) -> float:
+    """How loud linear16 is, in dB of full scale: the root of its mean square; -96.0: silence."""
+    samples = array("h", data if not len(data) & 1 else data[:-1])
+    if sys.byteorder == "big":
+        samples.byteswap()
+    energy = sum(map(mul, samples, samples))
+    return 10 * math.log10(energy / len(samples) / 32768**2) if energy else QUIETEST
 
 
 @lru_cache(maxsize=32)

@@ -10,6 +10,7 @@ from typing import Literal
 import structlog
 
 from agentkit.audio.formats import AudioFormat
+from agentkit.audio.frames import loudness
 from agentkit.audio.resample import Converter
 from agentkit.errors import ConfigError, TransportError
 from agentkit.transports.base import AGENT_HUNG_UP, Transport, TransportSink
@@ -22,7 +23,7 @@ from agentkit.transports.echo import (
     HalfDuplex,
     has_canceller,
 )
-from agentkit.transports.playout import Heard
+from agentkit.transports.recording import CallRecording
 from agentkit.transports.rings import Doorbell, Handed
 from agentkit.transports.soundcard import (
     WAYS,
@@ -32,7 +33,6 @@ from agentkit.transports.soundcard import (
     device_table,
     list_devices,
 )
-from agentkit.transports.wav import Track, write_call
 
 __all__ = ["DesktopTransport", "Device", "device_table", "list_devices"]
 
@@ -48,6 +48,8 @@ LATE_OFTEN = 10
 """Late buffers after which it is said that they should be longer."""
 SHORTEST, LONGEST = 0.005, 0.2
 """Seconds of a buffer."""
+LEVEL_OVER = 0.1
+"""Seconds of sound that its level is taken over."""
 
 
 class DesktopTransport(Transport):
@@ -63,8 +65,9 @@ class DesktopTransport(Transport):
             speaks. None: full where the echo canceller is installed.
         caller: what the session gets.
         voice: what `play` takes; the voice's own format spares a conversion.
-        buffer: seconds of sound that change hands at a time, 0.005 to 0.2.
-        recording: where the call is written when it is over, as stereo WAV; None: nowhere.
+        buffer: seconds of sound that change hands at a time, 0.005 to 0.2; for the loudspeaker it
+            is half of them, see `SoundCard`.
+        recording: where the call is written while it goes on, as stereo WAV; None: nowhere.
 
     Raises:
         ConfigError: a value is out of its range, or the echo canceller is not installed.
@@ -91,9 +94,8 @@ class DesktopTransport(Transport):
         self.duplex: Duplex = duplex or ("full" if has_canceller() else "half")
         self._echo: EchoControl = FullDuplex() if self.duplex == "full" else HalfDuplex()
         self._card = SoundCard(input, output, buffer=buffer)
-        self._recording = recording
-        self._said: list[Heard] = []
-        self._spoken: list[Heard] = []
+        self._path = recording
+        self._recording: CallRecording | None = None
         self._sink: TransportSink | None = None
         self._over: asyncio.Future[str] | None = None
         self._marks: deque[tuple[int, str]] = deque()
@@ -106,7 +108,8 @@ class DesktopTransport(Transport):
         self._warned = False
         self._slips = 0
         self._counted: dict[Direction, tuple[int, float]] = dict.fromkeys(WAYS, (-1, 0.0))
-        self._start: float | None = None
+        self._watched = 0.0
+        self._latest = {way: bytearray() for way in WAYS}
         self._end = 0.0
 
     @property
@@ -133,17 +136,33 @@ class DesktopTransport(Transport):
             duplex += " (pip install 'agentkit[desktop]' brings the echo canceller)"
         return f"microphone: {microphone}, loudspeaker: {loudspeaker}; {duplex}"
 
+    def level(self, way: Direction) -> float:
+        """How loud it was just now, in dB of full scale: -96 is silence, -3 a full tone.
+
+        Args:
+            way: ``input``: what the microphone hears; ``output``: what the loudspeaker is given.
+        """
+        return loudness(bytes(self._latest[way]))
+
     async def connect(self) -> None:
         """Open both devices. The second time it does nothing.
 
         Raises:
             ConfigError: PyAudio is not installed.
             TransportError: there is no such device, or it cannot be used; the message says why.
+                Or the recording cannot be written.
         """
         if self._over is not None:
             return
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._card.open)
+        if self._path is not None:
+            try:
+                self._recording = await asyncio.to_thread(
+                    CallRecording, self._path, self.input, self.output
+                )
+            except OSError as error:
+                raise self._unwritten(error) from error
         self._over = self._loop.create_future()
         heard, sounds = self._card.microphone.format, self._card.loudspeaker.format
         self._to_echo = Converter(heard, FORMAT)
@@ -163,7 +182,8 @@ class DesktopTransport(Transport):
         """
         assert self._over is not None  # noqa: S101
         self._sink = sink
-        self._start = self._loop.time()
+        if self._recording is not None:
+            self._recording.begin(self._loop.time())
         bell = Doorbell(self._loop, self._answer)
         await asyncio.to_thread(self._card.start, self._loop.time, bell.ring)
         self._watch()
@@ -203,23 +223,25 @@ class DesktopTransport(Transport):
         self._finish(AGENT_HUNG_UP)
 
     async def aclose(self) -> None:
-        """End the call, let go of the card, and write the recording.
+        """End the call, let go of the card, and write the rest of the recording.
 
         Raises:
-            TransportError: the recording cannot be written.
+            TransportError: the recording could not be written.
         """
         self._finish("closed")
         if self._timer is not None:
             self._timer.cancel()
         await asyncio.to_thread(self._card.close)
-        path, self._recording = self._recording, None
-        if path is None or self._start is None:
+        recording, self._recording = self._recording, None
+        if recording is None:
             return
-        caller, agent = Track(self.input, self._said), Track(self.output, self._spoken)
         try:
-            await asyncio.to_thread(write_call, path, caller, agent, self._start, self._end)
+            await asyncio.to_thread(recording.close, self._end)
         except OSError as error:
-            raise TransportError(f"the recording {path} cannot be written: {error}") from error
+            raise self._unwritten(error) from error
+
+    def _unwritten(self, error: OSError) -> TransportError:
+        return TransportError(f"the recording {self._path} cannot be written: {error}")
 
     # ---------------------------------------------------------------- what the card's threads left
 
@@ -230,8 +252,15 @@ class DesktopTransport(Transport):
             self._echo.slipped()
         for buffer in handed:
             self._handed(buffer)
+            self._keep("output", buffer.data, self._card.loudspeaker.format)
         for data in buffers:
             self._hear(data)
+            self._keep("input", data, self._card.microphone.format)
+
+    def _keep(self, way: Direction, data: bytes, form: AudioFormat) -> None:
+        latest = self._latest[way]
+        latest += data
+        del latest[: -form.size(LEVEL_OVER)]
 
     def _handed(self, buffer: Handed) -> None:
         """The loudspeaker was given a buffer."""
@@ -243,7 +272,7 @@ class DesktopTransport(Transport):
         self._playing_until = buffer.heard_at + sounds.seconds(buffer.audio)
         if self._recording is not None:
             spoken = self._to_recording.convert(buffer.data[: buffer.audio])
-            self._note(self._spoken, self.output, buffer.heard_at, spoken)
+            self._recording.agent(buffer.heard_at, spoken)
         self._pass_marks(buffer)
 
     def _pass_marks(self, buffer: Handed | None) -> None:
@@ -280,16 +309,8 @@ class DesktopTransport(Transport):
         clean = self._echo.heard(self._to_echo.convert(data), playing)
         if clean := self._to_session.convert(clean):
             if self._recording is not None:
-                self._note(self._said, self.input, now - self.input.seconds(len(clean)), clean)
+                self._recording.caller(now - self.input.seconds(len(clean)), clean)
             self._sink.audio(clean)
-
-    @staticmethod
-    def _note(track: list[Heard], form: AudioFormat, at: float, data: bytes) -> None:
-        """Write down a stretch for the recording; one that follows on the last has no seam."""
-        if track:
-            end = track[-1].time + form.seconds(len(track[-1].data))
-            at = end if abs(at - end) < 0.1 else max(at, end)
-        track.append(Heard(at, data))
 
     # ------------------------------------------------------------------------------- what may fail
 
@@ -303,11 +324,16 @@ class DesktopTransport(Transport):
             self._over.set_result(reason)
 
     def _watch(self) -> None:
-        """A device that is unplugged says nothing: its thread only stops calling."""
+        """A device that is unplugged says nothing: its thread only stops calling.
+
+        Nor does it while this whole process is stopped (Ctrl-Z), which is forgiven.
+        """
         now = self._loop.time()
+        stopped = now - self._watched > GONE_AFTER
+        self._watched = now
         for way, device in zip(self._counted, self.devices, strict=True):
             count, since = self._counted[way]
-            if self._card.buffers[way] != count:
+            if self._card.buffers[way] != count or stopped:
                 self._counted[way] = self._card.buffers[way], now
             elif now - since >= GONE_AFTER:
                 self._fail(f"{device.name!r} does not answer any more: was it unplugged?")

@@ -305,7 +305,10 @@ class SoundCard:
     Args:
         input: the microphone, as for `choose`.
         output: the loudspeaker.
-        buffer: seconds of sound that change hands at a time.
+        buffer: seconds of sound that change hands at a time. For the loudspeaker it is half of
+            them: PortAudio keeps two of its buffers ahead on ALSA (``pa_linux_alsa.c``,
+            ``PaAlsa_GetFramesPerHostBuffer``), which no clear can take back, and the next one is
+            up to a buffer away; in halves, that is a buffer and a half until it is silent.
 
     Attributes:
         statuses: what PortAudio said of buffers that came late, counted.
@@ -317,7 +320,7 @@ class SoundCard:
         self.buffers: Counter[Direction] = Counter()
         self._wanted: dict[Direction, int | str | None] = {"input": input, "output": output}
         self._buffer = buffer
-        self._handed: deque[Handed] = deque(maxlen=round(MOST_WAITING / buffer))
+        self._handed: deque[Handed] = deque(maxlen=round(2 * MOST_WAITING / buffer))
         self._microphone = MicrophoneRing(round(MOST_WAITING / buffer))
         self._audio: Any = None
         self._streams: list[_Stream] = []
@@ -391,7 +394,8 @@ class SoundCard:
         self, pyaudio: Any, devices: list[Device], way: Direction, callback: Callable[..., Any]
     ) -> _Stream:
         device = choose(devices, self._wanted[way], way)
-        stream = _Stream(pyaudio, self._audio, device, way, self._buffer, callback)
+        buffer = self._buffer if way == "input" else self._buffer / 2
+        stream = _Stream(pyaudio, self._audio, device, way, buffer, callback)
         self._streams.append(stream)
         return stream
 
