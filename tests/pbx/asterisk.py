@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import processes
 from tests.pbx import config, dialplan, programs, sound
 from tests.pbx.sound import Part
 
@@ -84,7 +85,7 @@ class Asterisk:
         """
         output = self.folder / "log/output"
         command = programs.command(ASTERISK, "-f", "-C", self.main)
-        self._process = programs.start(command, output)
+        self._process = processes.start(command, output)
         deadline = time.monotonic() + STARTING
         while "fully booted" not in self._ask("core waitfullybooted"):
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -95,7 +96,7 @@ class Asterisk:
     def stop(self) -> None:
         """End it, and with it all calls. Safe to call twice."""
         if self._process is not None:
-            programs.stop(self._process)
+            processes.stop(self._process)
             self._process = None
 
     def log(self, since: int = 0) -> str:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from tests import processes
 from tests.pbx import programs
 
 BARESIP = "usr/bin/baresip"
@@ -77,7 +78,7 @@ class Phone:
             RuntimeError: it did not start; holds what it said.
         """
         command = programs.command(BARESIP, "-f", self.folder)
-        self._process = programs.start(command, self.output)
+        self._process = processes.start(command, self.output)
         while True:
             if self._process.poll() is not None:
                 raise RuntimeError(f"baresip did not start:\n{self.output.read_text()}")
@@ -95,7 +96,7 @@ class Phone:
         if self._writer is not None:
             self._writer.close()
         if self._process is not None:
-            programs.stop(self._process)
+            processes.stop(self._process)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         """Note the events: netstrings that hold JSON."""

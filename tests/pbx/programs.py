@@ -10,10 +10,7 @@ import contextlib
 import gzip
 import os
 import random
-import signal
 import socket
-import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 PLACE = Path(
@@ -25,9 +22,6 @@ PLACE = Path(
 ROOT = PLACE / "root"
 PROMPTS = ROOT / "usr/share/asterisk/sounds/en_US_f_Allison"
 """Recordings of one woman's voice: WAV, 16 bits, 8000 Hz."""
-
-STOPPING = 5.0
-"""Seconds a program has to stop in before it is killed."""
 
 
 def is_fetched() -> bool:
@@ -45,40 +39,6 @@ def command(program: str, *arguments: str | Path) -> list[str]:
     folder = libraries()
     loader = next(folder.glob("ld-linux*.so.*"))
     return [str(loader), "--library-path", str(folder), str(ROOT / program), *map(str, arguments)]
-
-
-def start(
-    command: list[str], output: Path, environment: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
-    """Start a program that does not outlive this process, even if it is killed.
-
-    It has a process group of its own: a Ctrl-C is for the tests, which stop it in order.
-
-    Args:
-        command: from `command`.
-        output: the file for what it prints.
-        environment: None: this process's own.
-    """
-    guarded = ["setpriv", "--pdeathsig", "KILL", "--", *command]
-    with output.open("wb") as file:
-        return subprocess.Popen(
-            guarded,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=environment,
-        )
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask a program to end, then end it with all that it started. Safe if it has ended."""
-    if process.poll() is None:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOPPING)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def free_port() -> int:

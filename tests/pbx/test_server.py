@@ -21,6 +21,7 @@ import pytest
 from agentkit.core.commands import ReplyEnded
 from agentkit.core.events import TurnEnded
 from agentkit.observe import Record, read_record
+from tests import processes
 from tests.pbx import dialplan, programs, sound
 from tests.pbx.asterisk import Asterisk
 
@@ -83,7 +84,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     ]
     # Nobody's own settings decide here.
     kept = {name: os.environ[name] for name in ("HOME", "PATH") if name in os.environ}
-    process = programs.start(command, ours.output, kept)
+    process = processes.start(command, ours.output, kept)
     try:
         deadline = time.monotonic() + STARTING
         while not is_healthy(ours.port):
@@ -92,7 +93,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
             time.sleep(POLL)
         yield ours
     finally:
-        programs.stop(process)
+        processes.stop(process)
 
 
 def is_healthy(port: int) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.pbx.programs import start, stop
+from tests.processes import start, stop
 
 PROJECT = Path(__file__).parents[2] / "examples" / "cloudflare-worker"
 BUILT = PROJECT / "dist"

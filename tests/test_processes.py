@@ -9,12 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-from tests.pbx import programs
+from tests import processes
 
 STARTS = """
 import pathlib, sys, time
-from tests.pbx import programs
-child = programs.start(["sleep", "600"], pathlib.Path(sys.argv[1]))
+from tests import processes
+child = processes.start(["sleep", "600"], pathlib.Path(sys.argv[1]))
 print(child.pid, flush=True)
 time.sleep(600)
 """
@@ -41,12 +41,12 @@ def test_a_program_ends_when_the_tests_are_killed(tmp_path: Path) -> None:
 
 
 def test_a_program_is_stopped_with_what_it_started(tmp_path: Path) -> None:
-    shell = programs.start(["sh", "-c", "sleep 600 & echo $!; wait"], tmp_path / "output")
+    shell = processes.start(["sh", "-c", "sleep 600 & echo $!; wait"], tmp_path / "output")
     while not (text := (tmp_path / "output").read_text()).endswith("\n"):
         time.sleep(0.02)
     assert is_running(int(text))
-    programs.stop(shell)
-    programs.stop(shell)
+    processes.stop(shell)
+    processes.stop(shell)
     assert shell.returncode == -signal.SIGTERM
     while is_running(int(text)):
         time.sleep(0.02)
