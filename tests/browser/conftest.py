@@ -10,28 +10,29 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_asyncio
 
-from tests.browser import chromium
-from tests.browser.chromium import Browser, Page
+from tests import devtools
+from tests.devtools import Browser, Page
 
 Open = Callable[[str], Awaitable[Page]]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
-    if chromium.program() is None:
+    if devtools.program() is None:
         pytest.fail("There is no Chromium: make test-page", pytrace=False)
-    async with chromium.browser(tmp_path_factory.mktemp("chromium")) as running:
+    async with devtools.browser(tmp_path_factory.mktemp("chromium")) as running:
         yield running
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def visit(browser: Browser) -> AsyncIterator[Open]:
     """Opens an address in a page. At the end no page may have complained of anything."""
-    pages = []
+    pages: list[Page] = []
 
     async def visit_(url: str) -> Page:
-        pages.append(await browser.open(url))
-        return pages[-1]
+        pages.append(page := await browser.new())
+        await page.goto(url)
+        return page
 
     yield visit_
     complaints = [complaint for page in pages for complaint in page.complaints]

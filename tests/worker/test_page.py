@@ -15,8 +15,8 @@ import pytest_asyncio
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from tests.worker import chromium
-from tests.worker.chromium import Browser, Tab
+from tests import devtools
+from tests.devtools import MICROPHONE, Browser, Page
 from tests.worker.conftest import Start
 from tests.worker.speech import Speech, likeness
 from tests.worker.worker import SECRET, Worker
@@ -24,7 +24,6 @@ from tests.worker.workers_ai import WorkersAI
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(60)]
 
-MICROPHONE = "--use-fake-device-for-media-stream"
 PROBLEM = "document.getElementById('problem').textContent"
 STATUS = "document.getElementById('status').textContent"
 TURNS = "[...document.querySelectorAll('#turns li')].map((turn) => turn.textContent)"
@@ -34,38 +33,29 @@ ROWS = "[...events.rows].map((row) => [...row.cells].map((cell) => cell.textCont
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def with_microphone(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
     """A browser on a machine with a microphone, which beeps."""
-    folder = tmp_path_factory.mktemp("chromium") / "c"
-    async with chromium.running(folder, MICROPHONE) as browser:
+    folder = tmp_path_factory.mktemp("chromium")
+    async with devtools.browser(folder, MICROPHONE) as browser:
         yield browser
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def without_microphone(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
-    folder = tmp_path_factory.mktemp("chromium") / "c"
+    folder = tmp_path_factory.mktemp("chromium")
     rule = "--host-resolver-rules=MAP insecure.test 127.0.0.1"
-    async with chromium.running(folder, rule) as browser:
+    async with devtools.browser(folder, rule) as browser:
         yield browser
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def tab(with_microphone: Browser, worker: Worker) -> AsyncIterator[Tab]:
+async def tab(with_microphone: Browser, worker: Worker) -> AsyncIterator[Page]:
     """The page, open."""
-    async with with_microphone.tab() as tab:
-        await allow_microphone(tab)
-        await tab.go(worker.http("/"))
+    async with with_microphone.page() as tab:
+        await tab.microphone()
+        await tab.goto(worker.http("/"))
         yield tab
 
 
-async def allow_microphone(tab: Tab, setting: str = "granted") -> None:
-    await tab.browser.call(
-        "Browser.setPermission",
-        permission={"name": "microphone"},
-        setting=setting,
-        browserContextId=tab.context,
-    )
-
-
-async def begin(tab: Tab, token: str = SECRET) -> None:
+async def begin(tab: Page, token: str = SECRET) -> None:
     """Enter the token and start, as one does without a mouse."""
     await tab.press("Tab")
     await tab.type(token)
@@ -124,18 +114,18 @@ async def test_what_is_spoken_is_shown_turn_by_turn(
 ) -> None:
     said = [sentences[1], sentences[4]]
     write_speech(tmp_path / "microphone.wav", said)
-    recording = f"--use-file-for-fake-audio-capture={tmp_path / 'microphone.wav'}%noloop"
-    async with chromium.running(tmp_path / "c", MICROPHONE, recording) as browser:
-        async with browser.tab() as tab:
-            await allow_microphone(tab)
-            await tab.go(worker.http("/"))
+    recording = devtools.recording(tmp_path / "microphone.wav")
+    async with devtools.browser(tmp_path, MICROPHONE, recording) as browser:
+        async with browser.page() as tab:
+            await tab.microphone()
+            await tab.goto(worker.http("/"))
             await begin(tab)
             await tab.until(f"{STATUS} === 'Listening.'")
             turns = await tab.until(f"{TURNS}.length === 2 && {TURNS}")
-            rows = list(reversed(await tab.evaluate(ROWS)))
+            rows = list(reversed(await tab.do(ROWS)))
             for scheme in ("light", "dark"):
-                await tab.light(scheme)
-                write(tmp_path / f"{scheme}.png", await tab.picture())
+                await tab.scheme(scheme)
+                write(tmp_path / f"{scheme}.png", await tab.picture(whole=True))
             assert await tab.focused() == ("textbox", "Token")
             await tab.press("Tab")
             assert await tab.focused() == ("button", "Stop")
@@ -155,9 +145,9 @@ async def test_what_is_spoken_is_shown_turn_by_turn(
     assert SECRET not in worker.output.read_text()
 
 
-def check_traffic(tab: Tab, worker: Worker) -> None:
+def check_traffic(tab: Page, worker: Worker) -> None:
     """The page asks the Worker only, and the secret is in no address."""
-    asked = [urlsplit(url) for url in tab.asked if not url.startswith("data:")]
+    asked = [urlsplit(url) for url in tab.requests if not url.startswith("data:")]
     assert {url.netloc for url in asked} == {worker.host}
     own = {"/", "/app.js", "/listener.js", "/style.css"}
     assert {url.path for url in asked} == own | {"/token", "/flux"}
@@ -183,13 +173,13 @@ def check_rows(rows: list[list[str]], turns: list[str]) -> None:
         assert times == sorted(times)
 
 
-async def test_the_page_is_read_out_and_reached_by_keys(tab: Tab) -> None:
+async def test_the_page_is_read_out_and_reached_by_keys(tab: Page) -> None:
     assert await tab.named("heading") == ["Turns, as Flux hears them", "Turns", "Events"]
     assert await tab.named("columnheader") == [
         "Heard", "Turn", "Event", "End confidence", "Words",
     ]  # fmt: skip
     assert (await tab.named("log"), await tab.named("meter")) == (["Turns"], ["Microphone level"])
-    assert await tab.evaluate("document.documentElement.lang") == "en"
+    assert await tab.do("document.documentElement.lang") == "en"
     reached = []
     for _ in range(4):
         await tab.press("Tab")
@@ -203,7 +193,7 @@ async def test_the_page_is_read_out_and_reached_by_keys(tab: Tab) -> None:
     assert tab.complaints == []
 
 
-async def test_audio_is_sent_in_chunks_of_80_ms(tab: Tab, workers_ai: WorkersAI) -> None:
+async def test_audio_is_sent_in_chunks_of_80_ms(tab: Page, workers_ai: WorkersAI) -> None:
     script = workers_ai.serve = Script()
     await begin(tab)
     await tab.until("level.value > 0.05")
@@ -213,7 +203,7 @@ async def test_audio_is_sent_in_chunks_of_80_ms(tab: Tab, workers_ai: WorkersAI)
     assert {len(chunk) for chunk in script.chunks if isinstance(chunk, bytes)} == {2560}
     assert {type(chunk) for chunk in script.chunks} == {bytes}
     assert await tab.until(f"{STATUS} === 'Not listening.'")
-    assert await tab.evaluate("[button.textContent, problem.hidden, level.value]") == [
+    assert await tab.do("[button.textContent, problem.hidden, level.value]") == [
         "Start", True, 0,
     ]  # fmt: skip
 
@@ -223,8 +213,8 @@ async def test_a_browser_that_does_not_convert_sends_at_the_microphones_own_rate
 ) -> None:
     """Firefox joins a microphone to a context of its own rate only (Mozilla bug 1725336)."""
     script = workers_ai.serve = Script()
-    async with with_microphone.tab() as tab:
-        await allow_microphone(tab)
+    async with with_microphone.page() as tab:
+        await tab.microphone()
         firefox = """
             const own = AudioContext.prototype.createMediaStreamSource;
             AudioContext.prototype.createMediaStreamSource = function (stream) {
@@ -232,8 +222,8 @@ async def test_a_browser_that_does_not_convert_sends_at_the_microphones_own_rate
               return own.call(this, stream);
             };
         """
-        await tab.call("Page.addScriptToEvaluateOnNewDocument", source=firefox)
-        await tab.go(worker.http("/"))
+        await tab.send("Page.addScriptToEvaluateOnNewDocument", source=firefox)
+        await tab.goto(worker.http("/"))
         await begin(tab)
         await tab.until("level.value > 0.05")
         await tab.press("Enter")
@@ -255,7 +245,7 @@ def turn(event: str, text: str, **more: Any) -> dict[str, Any]:
 
 
 async def test_every_kind_of_event_is_shown_in_cloudflares_form(
-    tab: Tab, workers_ai: WorkersAI
+    tab: Page, workers_ai: WorkersAI
 ) -> None:
     workers_ai.serve = Script(
         {"type": "Connected", "request_id": "r", "sequence_id": 0},
@@ -267,7 +257,7 @@ async def test_every_kind_of_event_is_shown_in_cloudflares_form(
     )
     await begin(tab)
     assert await tab.until(f"{TURNS}.length && {TURNS}") == ["Can you <b>move</b> it?"]
-    assert await tab.evaluate(ROWS) == [
+    assert await tab.do(ROWS) == [
         ["1.25", "0", "EndOfTurn", "0.50", "Can you <b>move</b> it?"],
         ["1.25", "0", "TurnResumed", "0.50", "Can you move"],
         ["1.25", "0", "EagerEndOfTurn", "0.50", "Can you"],
@@ -275,15 +265,15 @@ async def test_every_kind_of_event_is_shown_in_cloudflares_form(
         ["1.25", "0", "StartOfTurn", "0.50", "Can"],
     ]
     seen = "[...events.rows].filter((row) => row.checkVisibility()).length"
-    assert await tab.evaluate(seen) == 5
+    assert await tab.do(seen) == 5
     await tab.press("Tab")
     await tab.press("Tab")
     await tab.press(" ")
-    assert await tab.evaluate(seen) == 4
+    assert await tab.do(seen) == 4
 
 
 async def test_an_end_without_words_has_those_since_the_turn_was_resumed(
-    tab: Tab, workers_ai: WorkersAI
+    tab: Page, workers_ai: WorkersAI
 ) -> None:
     """Reported of Cloudflare: cloudflare/agents#1454, #1497."""
     workers_ai.serve = Script(
@@ -294,7 +284,7 @@ async def test_an_end_without_words_has_those_since_the_turn_was_resumed(
     )  # fmt: skip
     await begin(tab)
     assert await tab.until(f"{TURNS}.length === 2 && {TURNS}") == ["Hello there", "No more"]
-    assert await tab.evaluate("[...turns.children].map((turn) => turn.value)") == [0, 2]
+    assert await tab.do("[...turns.children].map((turn) => turn.value)") == [0, 2]
 
 
 @pytest.mark.parametrize(
@@ -309,18 +299,18 @@ async def test_an_end_without_words_has_those_since_the_turn_was_resumed(
     ],
 )
 async def test_a_call_that_ends_by_itself_says_why(
-    tab: Tab, workers_ai: WorkersAI, script: dict[str, Any], said: str
+    tab: Page, workers_ai: WorkersAI, script: dict[str, Any], said: str
 ) -> None:
     messages = [script["message"]] if "message" in script else []
     workers_ai.serve = Script(*messages, close=script.get("close"))
     await begin(tab)
     assert await tab.until(PROBLEM) == said
-    assert await tab.evaluate(f"[{STATUS}, button.textContent]") == ["Not listening.", "Start"]
+    assert await tab.do(f"[{STATUS}, button.textContent]") == ["Not listening.", "Start"]
     assert await tab.named("alert") == [""]
 
 
 async def test_a_refused_token_says_so_and_the_next_try_may_succeed(
-    tab: Tab, workers_ai: WorkersAI
+    tab: Page, workers_ai: WorkersAI
 ) -> None:
     workers_ai.serve = Script()
     await begin(tab, "")
@@ -330,20 +320,20 @@ async def test_a_refused_token_says_so_and_the_next_try_may_succeed(
     assert await tab.until(f"{PROBLEM}.includes('said') && {PROBLEM}") == (
         "The Worker said: The token is wrong."
     )
-    await tab.evaluate("token.select()")
+    await tab.do("token.select()")
     await tab.type(SECRET)
     await tab.press("Enter")
     await tab.until(f"{STATUS} === 'Listening.'")
-    assert await tab.evaluate("problem.hidden") is True
+    assert await tab.do("problem.hidden") is True
 
 
-async def test_a_signed_token_may_be_entered_too(tab: Tab, workers_ai: WorkersAI) -> None:
+async def test_a_signed_token_may_be_entered_too(tab: Page, workers_ai: WorkersAI) -> None:
     workers_ai.serve = Script()
     expired = f"1700000000.{'A' * 43}"
     await begin(tab, expired)
     assert await tab.until(PROBLEM) == "The Worker said: The signed token is wrong."
-    assert [url for url in tab.asked if url.endswith("/token")] == []
-    [opened] = [url for url in tab.asked if url.startswith("ws:")]
+    assert [url for url in tab.requests if url.endswith("/token")] == []
+    [opened] = [url for url in tab.requests if url.startswith("ws:")]
     assert parse_qs(urlsplit(opened).query)["token"] == [expired]
 
 
@@ -352,14 +342,14 @@ async def test_on_this_machine_no_token_need_be_entered(
 ) -> None:
     workers_ai.serve = Script()
     with start(FLUX_TOKEN=SECRET, DEV_TOKENS="true") as developing:
-        async with with_microphone.tab() as tab:
-            await allow_microphone(tab)
-            await tab.go(developing.http("/"))
+        async with with_microphone.page() as tab:
+            await tab.microphone()
+            await tab.goto(developing.http("/"))
             await begin(tab, "")
             await tab.until(f"{STATUS} === 'Listening.'")
 
 
-async def test_a_model_that_does_not_open_is_said(tab: Tab, workers_ai: WorkersAI) -> None:
+async def test_a_model_that_does_not_open_is_said(tab: Page, workers_ai: WorkersAI) -> None:
     workers_ai.refusal = (500, "")  # type: ignore[assignment]
     await begin(tab)
     assert await tab.until(PROBLEM) == "The Worker cannot reach the model. Try again later."
@@ -368,23 +358,23 @@ async def test_a_model_that_does_not_open_is_said(tab: Tab, workers_ai: WorkersA
 async def test_a_microphone_that_is_not_allowed_is_said(
     with_microphone: Browser, worker: Worker
 ) -> None:
-    async with with_microphone.tab() as tab:
-        await allow_microphone(tab, "denied")
-        await tab.go(worker.http("/"))
+    async with with_microphone.page() as tab:
+        await tab.microphone("denied")
+        await tab.goto(worker.http("/"))
         await begin(tab)
         assert await tab.until(PROBLEM) == (
             "The browser does not let this page use the microphone. "
             "Allow it beside the address, then start again."
         )
-        assert [url for url in tab.asked if url.endswith("/token")] == []
+        assert [url for url in tab.requests if url.endswith("/token")] == []
 
 
 async def test_a_machine_without_a_microphone_is_said(
     without_microphone: Browser, worker: Worker
 ) -> None:
-    async with without_microphone.tab() as tab:
-        await allow_microphone(tab)
-        await tab.go(worker.http("/"))
+    async with without_microphone.page() as tab:
+        await tab.microphone()
+        await tab.goto(worker.http("/"))
         await begin(tab)
         assert await tab.until(PROBLEM) == (
             "There is no microphone. Plug one in, then start again."
@@ -394,10 +384,10 @@ async def test_a_machine_without_a_microphone_is_said(
 async def test_a_page_that_is_not_secure_is_said_at_once(
     without_microphone: Browser, worker: Worker
 ) -> None:
-    async with without_microphone.tab() as tab:
-        await tab.go(f"http://insecure.test:{worker.host.split(':')[1]}/")
+    async with without_microphone.page() as tab:
+        await tab.goto(f"http://insecure.test:{worker.host.split(':')[1]}/")
         assert await tab.until(PROBLEM) == (
             "Browsers give the microphone to secure pages only: "
             "open this page over https, or on localhost."
         )
-        assert await tab.evaluate("button.disabled") is True
+        assert await tab.do("button.disabled") is True

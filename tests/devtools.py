@@ -1,8 +1,8 @@
 """A headless Chromium, driven over its DevTools protocol.
 
 https://chromedevtools.github.io/devtools-protocol/ describes it (Target, Page, Runtime, Input,
-Emulation). Everything that a page complains of is kept: `Page.complaints` has to be empty at the
-end of a test.
+Emulation, Accessibility). Each page has a profile of its own. Everything that it complains of is
+kept: `Page.complaints` has to be empty at the end of a test.
 """
 
 from __future__ import annotations
@@ -25,12 +25,24 @@ FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio",
     "--no-first-run", "--no-default-browser-check", "--disable-extensions", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--no-pings",
+    "--disable-domain-reliability", "--metrics-recording-only",
     "--disable-features=OptimizationHints,MediaRouter,DialMediaRouteProvider,Translate",
     "--force-color-profile=srgb", "--hide-scrollbars", "--window-size=1280,900",
     "--remote-debugging-port=0",
 )  # fmt: skip
+MICROPHONE = "--use-fake-device-for-media-stream"
+"""The machine has sound devices. The microphone beeps, unless `recording` says what it hears."""
+
 _START = 30.0
 """Seconds that it may take to start on a busy machine."""
+PATIENCE = 15.0
+"""Seconds for which a page is waited for."""
+
+KEYS = {
+    "Tab": 9, "Enter": 13, " ": 32, "PageUp": 33, "PageDown": 34, "End": 35, "Home": 36,
+    "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40,
+}  # fmt: skip
+"""Windows' virtual key codes, as the protocol wants them."""
 
 Params = dict[str, Any]
 
@@ -41,11 +53,16 @@ def program() -> str | None:
     return named or next(filter(None, map(shutil.which, NAMES)), None)
 
 
+def recording(path: Path) -> str:
+    """The flag that makes a WAV file what the microphone hears, once."""
+    return f"--use-file-for-fake-audio-capture={path}%noloop"
+
+
 @contextlib.asynccontextmanager
 async def browser(profile: Path, *flags: str) -> AsyncIterator[Browser]:
     """A browser with a profile of its own; it is gone at the end, with all its processes."""
     found = program()
-    assert found is not None, "there is no Chromium: make test-page"
+    assert found is not None, "there is no Chromium: make test-page installs it"
     log = (profile / "chromium.log").open("wb")
     process = await asyncio.create_subprocess_exec(
         found, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank",
@@ -53,7 +70,9 @@ async def browser(profile: Path, *flags: str) -> AsyncIterator[Browser]:
     )  # fmt: skip
     try:
         url = await asyncio.wait_for(_address(profile, process), _START)
-        async with connect(url, max_size=None, compression=None) as socket:
+        async with connect(
+            url, max_size=None, compression=None, proxy=None, ping_interval=None
+        ) as socket:
             driven = Browser(socket)
             reading = asyncio.create_task(driven.read())
             try:
@@ -112,18 +131,27 @@ class Browser:
         result: Params = message["result"]
         return result
 
-    async def open(self, url: str) -> Page:
-        """A page of its own, loaded."""
-        target = await self.send("Target.createTarget", url="about:blank")
+    async def new(self) -> Page:
+        """An empty page in a profile of its own. It is to be closed."""
+        context = (await self.send("Target.createBrowserContext"))["browserContextId"]
+        target = await self.send("Target.createTarget", url="about:blank", browserContextId=context)
         attached = await self.send(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
         )
-        page = Page(self, attached["sessionId"], target["targetId"])
+        page = Page(self, attached["sessionId"], context)
         self._listeners[attached["sessionId"]] = page.take
-        for domain in ("Page", "Runtime", "Log", "Network"):
+        for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):
             await page.send(f"{domain}.enable")
-        await page.goto(url)
         return page
+
+    @contextlib.asynccontextmanager
+    async def page(self) -> AsyncIterator[Page]:
+        """An empty page, until the block is left."""
+        page = await self.new()
+        try:
+            yield page
+        finally:
+            await page.close()
 
 
 class Page:
@@ -131,11 +159,11 @@ class Page:
 
     Attributes:
         complaints: errors and warnings of its console, and exceptions that nobody caught.
-        requests: addresses of all that it asked for.
+        requests: addresses of all that it asked for, sockets too.
     """
 
-    def __init__(self, browser: Browser, session: str, target: str) -> None:
-        self._browser, self._session, self._target = browser, session, target
+    def __init__(self, browser: Browser, session: str, context: str) -> None:
+        self._browser, self._session, self._context = browser, session, context
         self._loaded = asyncio.Event()
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -152,14 +180,25 @@ class Page:
             self.complaints.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+        elif method == "Network.webSocketCreated":
+            self.requests.append(params["url"])
 
     async def send(self, method: str, **params: Any) -> Params:
         """Send a command to this page."""
         return await self._browser.send(method, self._session, **params)
 
     async def close(self) -> None:
-        """Close it, whatever it is doing."""
-        await self._browser.send("Target.closeTarget", targetId=self._target)
+        """Close it, whatever it is doing, and its profile with it."""
+        await self._browser.send("Target.disposeBrowserContext", browserContextId=self._context)
+
+    async def microphone(self, setting: str = "granted") -> None:
+        """Whether pages may use the microphone: ``granted``, ``denied`` or ``prompt``."""
+        await self._browser.send(
+            "Browser.setPermission",
+            permission={"name": "microphone"},
+            setting=setting,
+            browserContextId=self._context,
+        )
 
     async def goto(self, url: str) -> None:
         """Load an address, to the end of its own loading."""
@@ -177,9 +216,13 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    async def until(self, script: str, seconds: float = 5.0) -> Any:
+    async def until(self, script: str, seconds: float = PATIENCE) -> Any:
         """Wait until an expression holds; return its value."""
-        return await eventually(lambda: self.do(script), script, seconds)
+        try:
+            return await eventually(lambda: self.do(script), script, seconds)
+        except AssertionError as error:
+            shown = await self.do("document.body.innerText")
+            raise AssertionError(f"{error}; the page is: {shown}") from None
 
     async def click(self, selector: str, x: float = 0.5, y: float = 0.5) -> None:
         """Click with the mouse on a place of an element, given in parts of its size."""
@@ -194,15 +237,33 @@ class Page:
                 "Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **at
             )
 
-    async def press(self, key: str, code: int, text: str = "") -> None:
-        """Press a key by its name and its (Windows) key code."""
-        named = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+    async def press(self, key: str) -> None:
+        """Press a key of `KEYS` by its name."""
+        named = {"key": key, "code": key.strip() or "Space", "windowsVirtualKeyCode": KEYS[key]}
+        text = {"Enter": "\r", " ": " "}.get(key, "")
         await self.send("Input.dispatchKeyEvent", type="keyDown", text=text, **named)
         await self.send("Input.dispatchKeyEvent", type="keyUp", **named)
 
     async def type(self, text: str) -> None:
         """Type into what has the focus."""
         await self.send("Input.insertText", text=text)
+
+    async def focused(self) -> tuple[str, str]:
+        """The role and the name of what has the focus, as they are read out."""
+        for node in await self._read_out():
+            properties = {each["name"]: each["value"].get("value") for each in node["properties"]}
+            if properties.get("focused") and node["role"]["value"] != "RootWebArea":
+                return node["role"]["value"], node["name"]["value"]
+        return "", ""
+
+    async def named(self, role: str) -> list[str]:
+        """The names of what has this role."""
+        nodes = await self._read_out()
+        return [node["name"]["value"] for node in nodes if node["role"]["value"] == role]
+
+    async def _read_out(self) -> list[Params]:
+        nodes = (await self.send("Accessibility.getFullAXTree"))["nodes"]
+        return [{"properties": [], **node} for node in nodes if not node["ignored"]]
 
     async def scheme(self, scheme: str, width: int = 1280, height: int = 900) -> None:
         """Light or dark, and how large the window is."""
@@ -213,9 +274,10 @@ class Page:
             mobile=False,
         )  # fmt: skip
 
-    async def picture(self) -> bytes:
-        """A screenshot of the window, as PNG."""
-        return base64.b64decode((await self.send("Page.captureScreenshot"))["data"])
+    async def picture(self, *, whole: bool = False) -> bytes:
+        """A screenshot of the window, or of the whole page, as PNG."""
+        shot = await self.send("Page.captureScreenshot", captureBeyondViewport=whole)
+        return base64.b64decode(shot["data"])
 
     async def pdf(self) -> bytes:
         """The page as it prints."""
