@@ -267,7 +267,7 @@ ODD = [
     *[(name, "absent", None) for name in OUTPUTS],
     *[(name, "wrong", wrong) for name, entry in OUTPUTS.items() for wrong in entry.wrong],
     ("event", "new", "Whistle"),
-    *[("words", f"without {name}", [{}]) for name in WORD_FIELDS],
+    *[("words", f"without {name}", [{}]) for name in sorted(WORD_FIELDS)],
     ("more", "new", {"cost": 1}),
 ]
 
