@@ -47,9 +47,9 @@ class Cpu:
         return self.user + self.system
 
 
-def agentkit_serve(agent: str) -> list[str]:
-    """The command that serves a class in ``agents.py``."""
-    return [*_AGENTKIT, "serve", f"{_AGENTS}:{agent}", "--port", "0"]
+def agentkit_serve(agent: str, file: Path = _AGENTS) -> list[str]:
+    """The command that serves a class in a file."""
+    return [*_AGENTKIT, "serve", f"{file}:{agent}", "--port", "0"]
 
 
 class Served:
@@ -64,6 +64,7 @@ class Served:
     Attributes:
         process: its id.
         port: where it listens.
+        folder: it runs in.
         took: seconds from its start until it answered.
     """
 
@@ -79,7 +80,8 @@ class Served:
         self._command = command
         self._core = core
         self._folder = tempfile.TemporaryDirectory(prefix="agentkit-bench-")
-        self._lag = Path(self._folder.name, "lag")
+        self.folder = Path(self._folder.name)
+        self._lag = self.folder / "lag"
         own = ("AGENTKIT_", "OPENAI_", "DEEPGRAM_", "TWILIO_", "CLOUDFLARE_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         self._environment = {**kept, **settings, "AGENTKIT_BENCH_LAG": str(self._lag)}

@@ -274,9 +274,17 @@ class Caller:
         wheel: the clock of all it does.
         line: its end of the call.
         script: its turns, over and over.
+        first: seconds until the first turn at least.
     """
 
-    def __init__(self, number: int, wheel: Wheel, line: Line, script: Sequence[Turn]) -> None:
+    def __init__(
+        self,
+        number: int,
+        wheel: Wheel,
+        line: Line,
+        script: Sequence[Turn],
+        first: float = 1.0,
+    ) -> None:
         self.tally = Tally()
         self.line = line
         self.flux: Ears | None = None
@@ -284,6 +292,7 @@ class Caller:
         self._number = number
         self._wheel = wheel
         self._script = script
+        self._first = first
         self._said = 0
         self._ended: tuple[float, str] | None = None
         self._broke_in: float | None = None
@@ -298,7 +307,7 @@ class Caller:
         while until < phase:
             until += self._script[place].lasts
             place += 1
-        begin = time.monotonic() + 1.0 + until - phase
+        begin = time.monotonic() + self._first + until - phase
         self._wheel.at(begin, partial(self._begin, begin, place % len(self._script)))
 
     def hang_up(self) -> None:

@@ -34,6 +34,7 @@ from tests.bench.peers.calls import (
     Caller,
     Ears,
     Tally,
+    Turn,
     cycle,
 )
 from tests.bench.run import machine_line
@@ -232,15 +233,17 @@ class Stage:
 
     def __init__(self, boundary: str, script: str) -> None:
         self.wheel = Wheel()
-        self.turns = ONE_BY_ONE if script == "one" else BUSY
+        self.turns: Sequence[Turn] = ONE_BY_ONE if script == "one" else BUSY
         reply = (ONE_REPLY, ONE_CHARACTER) if script == "one" else (BUSY_REPLY, BUSY_CHARACTER)
         self.voices = Voices(self.wheel, *reply)
         self.callers: list[Caller] = []
+        self.first = 1.0
         self.lost = 0
         self.settings: dict[str, str] = {}
         self._line = LINES[boundary]
         self._connected: asyncio.Future[Ears] | None = None
         self._stack = AsyncExitStack()
+        self._made = 0
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.wheel)
@@ -264,17 +267,19 @@ class Stage:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def call(self, port: int) -> None:
+    async def call(self, port: int) -> Caller:
         """Make one more call; its connection to Flux is the next that is opened."""
         loop = asyncio.get_running_loop()
         self._connected = loop.create_future()
-        line = self._line(len(self.callers), self.wheel)
-        caller = Caller(len(self.callers), self.wheel, line, self.turns)
+        line = self._line(self._made, self.wheel)
+        self._made += 1
+        caller = Caller(len(self.callers), self.wheel, line, self.turns, self.first)
         await loop.create_connection(lambda: line, "127.0.0.1", port)
         async with asyncio.timeout(20):
             caller.converse(await self._connected)
         self._connected = None
         self.callers.append(caller)
+        return caller
 
     async def hang_up(self) -> None:
         """End all calls, and wait until the server has taken leave of Flux."""
