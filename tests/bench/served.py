@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -39,6 +40,17 @@ class Cpu:
         user, nice, system, _idle, _waiting, *interrupts, _stolen = map(int, fields)
         return cls((user + nice) / _TICKS, (system + sum(interrupts)) / _TICKS)
 
+    @classmethod
+    def of_core(cls, core: int) -> Cpu:
+        """What all processes and the kernel have used of one processor so far."""
+        (line,) = (
+            line
+            for line in Path("/proc/stat").read_text().splitlines()
+            if line.startswith(f"cpu{core} ")
+        )
+        user, nice, system, _idle, _waiting, *interrupts, _stolen = map(int, line.split()[1:9])
+        return cls((user + nice) / _TICKS, (system + sum(interrupts)) / _TICKS)
+
     def __sub__(self, other: Cpu) -> Cpu:
         return Cpu(self.user - other.user, self.system - other.system)
 
@@ -59,7 +71,7 @@ class Served:
         command: what starts it; it says ``answering on`` and its address once it does.
         settings: the environment's settings, by name; any others of agentkit's are taken out.
         log: a file for what the server says.
-        core: the one processor it may use; None: any.
+        core: the one processor it may use, where it goes before others; None: any.
 
     Attributes:
         process: its id.
@@ -102,6 +114,8 @@ class Served:
         self.process = self._server.pid
         if self._core is not None:
             os.sched_setaffinity(self.process, {self._core})
+            with contextlib.suppress(PermissionError):
+                os.setpriority(os.PRIO_PROCESS, self.process, -20)
         assert self._server.stdout is not None
         for line in self._server.stdout:
             if line.startswith("answering on "):

@@ -249,8 +249,8 @@ def measured(rows: Sequence[Row]) -> str:
             *_many_calls(busy),
             "",
             f"A measurement is void if the load itself was late by more than {PUNCTUAL * 1000:g}"
-            f" ms in one case of a hundred, or if other processes took more than {QUIET:.0%} of a"
-            " core.",
+            f" ms in one case of a hundred, or if other processes took more than {QUIET:.0%} of"
+            " the bot's core.",
             "",
             "### How many calls a core takes",
             "",

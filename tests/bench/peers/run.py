@@ -21,7 +21,7 @@ from pathlib import Path
 import uvloop
 
 from tests.bench.peers.report import write_report
-from tests.bench.peers.stage import BOUNDARIES, FRAMEWORKS, Row, at, perform
+from tests.bench.peers.stage import BOTS, BOUNDARIES, FRAMEWORKS, Row, at, perform
 
 ONE_CYCLES, BUSY_CYCLES = 4, 2
 CALLS = {
@@ -68,8 +68,9 @@ def told(row: Row) -> str:
         f"{row.framework} {row.boundary} {row.script} {row.calls}: {reaction}"
         f"; clear {at(row.tally.barge_in, 50) * 1000:.1f} ms"
         f"; {row.per_minute:.2f} CPU s a call-minute; {row.a_call / 2**20:.2f} MiB a call"
-        f"; lag p99 {row.lag_p99 * 1000:.1f} ms; load late p99 {row.lateness * 1000:.1f} ms"
-        f", {row.own_core:.0%}; unanswered {row.tally.unanswered}/{row.tally.turns}"
+        f"; others {row.others:.0%}; lag p99 {row.lag_p99 * 1000:.1f} ms"
+        f"; load late p99 {row.lateness * 1000:.1f} ms, {row.own_core:.0%}"
+        f"; unanswered {row.tally.unanswered}/{row.tally.turns}"
         f", early {row.tally.early}, gaps {len(row.tally.gaps)}"
         f"; requests {row.requests:.2f} + {row.speeches:.2f}"
         f"{f'; VOID: {row.fault}' if row.fault else ''}"
@@ -78,10 +79,9 @@ def told(row: Row) -> str:
 
 def _go_first() -> None:
     """What measures has to be on time, on a processor that it does not share with a bot."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
+    if BOTS < 1:
         raise SystemExit("two processors are needed: one for the bot, one for the load")
-    os.sched_setaffinity(0, {cores[0]})
+    os.sched_setaffinity(0, {0})
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 

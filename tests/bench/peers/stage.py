@@ -56,8 +56,11 @@ _CHUNK = 4800
 
 PUNCTUAL = 0.002
 """Seconds: where the load itself was later than that in one case of a hundred, a row is void."""
-QUIET = 0.2
-"""Of one core: where other processes took more than that meanwhile, a row is void, too."""
+QUIET = 0.1
+"""Where other processes took more than that of the bot's processor, a row is void, too."""
+
+BOTS = (os.cpu_count() or 1) - 1
+"""The bot's processor; that of the load is 0."""
 
 FRAMEWORKS = ("agentkit", "pipecat", "livekit", "bare")
 BOUNDARIES = {
@@ -123,7 +126,7 @@ class Row:
         idle: memory before the calls, after a first one has come and gone.
         a_call: what each call added to that.
         lateness: of the load itself, the 99th percentile.
-        others: of one core, what other processes took.
+        others: what other processes took of the bot's processor.
     """
 
     framework: str
@@ -311,12 +314,12 @@ async def measure(stage: Stage, served: Served, row: Row, cycles: int) -> None:
     stage.count(row.tally)
     del wheel.lateness[:]
     voices.chats = voices.speeches = 0
-    lost, cpu, own, everybody = stage.lost, served.cpu(), Cpu.of(os.getpid()), Cpu.of_all()
+    lost, cpu, own, everybody = stage.lost, served.cpu(), Cpu.of(os.getpid()), Cpu.of_core(BOTS)
     await asyncio.sleep(cycles * cycle(stage.turns))
     until = time.monotonic()
     row.seconds = until - row.tally.since
     cpu, own = served.cpu() - cpu, Cpu.of(os.getpid()) - own
-    others = (Cpu.of_all() - everybody).whole - cpu.whole - own.whole
+    others = (Cpu.of_core(BOTS) - everybody).whole - cpu.whole
     stage.count(Tally(until))
     row.lost = stage.lost - lost
     row.requests = voices.chats / max(1, row.tally.turns)
@@ -337,9 +340,8 @@ async def perform(
     """
     row = Row(framework, boundary, script, calls, "", machine_line(), command, time.time())
     row.version, row.importing = version_of(framework), import_seconds(framework)
-    core = max(range(os.cpu_count() or 1))
     async with Stage(boundary, script) as stage:
-        bot = Served(command_of(framework, boundary), stage.settings, log, core)
+        bot = Served(command_of(framework, boundary), stage.settings, log, BOTS)
         with bot as served:
             row.start = served.took
             # What is made once, at the first call, is nobody's memory.
