@@ -81,6 +81,12 @@ class Turn:
     """It was pressed on a telephone's keys, not spoken (T25)."""
     keys: tuple[str, ...] = ()
     """What was pressed, in it and in the turns that became one with it."""
+    confidence: float = 0.0
+    """The source's latest word on how likely the turn is over."""
+    rising: bool = False
+    """That is more than the word before it."""
+    words_since: float = 0.0
+    """When its words last changed."""
     word_list: tuple[Word, ...] = ()
     languages: tuple[str, ...] = ()
 
@@ -173,6 +179,8 @@ class Caller:
         if turn is None:
             return None
         self.progress = not isinstance(event, TurnUpdated) or event.text not in ("", turn.text)
+        turn.rising = event.confidence > turn.confidence
+        turn.confidence = event.confidence
         if event.text.strip():
             turn.text = event.text
             turn.word_list = event.words or turn.word_list

@@ -1,20 +1,32 @@
-"""Drafts: begun, kept, parked, adopted, discarded, committed (T2 to T4, T8)."""
+"""Drafts: begun, kept, parked, adopted, discarded, committed (T2 to T4, T8, T9)."""
 
 from __future__ import annotations
 
 from agentkit.core.caller import Turn
-from agentkit.core.commands import Commit, DiscardReason, Park, TurnCommitted
+from agentkit.core.commands import (
+    Commit,
+    DiscardReason,
+    DraftDeclined,
+    Outcome,
+    Park,
+    TurnCommitted,
+)
+from agentkit.core.economy import Declined, Rung
 from agentkit.core.replies import Reply, ReplyState
-from agentkit.core.replying import FIRST_TEXT, SETTLE
+from agentkit.core.replying import FIRST_TEXT, PACE, SETTLE, WORTH
 from agentkit.core.tooling import Tooling
 from agentkit.core.words import same_words, without_courtesy
 
 
 class Drafting(Tooling):
-    """At most one live draft, and the complete ones that its turn has parked."""
+    """At most one live draft of the turn, and the complete ones that it has parked."""
 
-    def _begin_draft(self, turn: Turn) -> None:
+    _shared_left: int | None = None
+    """Drafts that the budget of all calls together still allows; None: it does not bind."""
+
+    def _begin_draft(self, turn: Turn, rung: Rung) -> None:
         """T2: keep the draft that fits, adopt the parked one that does, or begin another."""
+        self._cancel(WORTH)
         words = turn.words
         if self._draft and self._fits(self._draft, words):
             return
@@ -22,9 +34,32 @@ class Drafting(Tooling):
         self._drop_draft("version" if self._draft_is_outdated() else "superseded")
         if adopted is not None:
             self._adopt(adopted)
-        elif self._may_draft(turn):
+        elif self._may_draft(turn) and self._affords(turn.id, rung):
             turn.drafts += 1
-            self._draft = self._start("answer", turn=turn.id, words=words, draft=True)
+            self._draft = self._start("answer", turn=turn.id, words=words, draft=True, rung=rung)
+
+    def _has_draft(self, words: str) -> bool:
+        """There is a draft, live or parked, that answers these words."""
+        live = self._draft is not None and self._fits(self._draft, words)
+        return live or any(self._fits(reply, words) for reply in self._parked)
+
+    def _affords(self, turn: int | None, rung: Rung) -> bool:
+        """T9: whether the budgets allow one more draft; if so, that one is counted in."""
+        rules, books = self.policy.speculation, self._spending
+        why = books.declines(rules.budget, rules.prices, books.books.turns)
+        if why is None and self._shared_left is not None:
+            if self._shared_left > 0:
+                self._shared_left -= 1
+            else:
+                why = "process"
+        if why is not None:
+            self._decline(turn, rung, why)
+        return why is None
+
+    def _decline(self, turn: int | None, rung: Rung, why: Declined, worth: float = 0.0) -> None:
+        declined = DraftDeclined(turn, rung, why, worth)
+        self._spending.books.take(declined)
+        self._emit(declined)
 
     def _may_draft(self, turn: Turn) -> bool:
         limits = self.policy.speculation
@@ -33,8 +68,11 @@ class Drafting(Tooling):
             turn.drafts < limits.max_drafts
             and spoken <= limits.max_turn
             and not self._floor.plays_unheld
-            and not any(reply.effects & reply.running for reply in self._replies.values())
+            and not self._has_effects_running()
         )
+
+    def _has_effects_running(self) -> bool:
+        return any(reply.effects & reply.running for reply in self._replies.values())
 
     def _fits(self, reply: Reply, words: str) -> bool:
         """T4: the same version and the same words, as strictly as the agent asks for."""
@@ -68,6 +106,8 @@ class Drafting(Tooling):
         self._drop_draft("superseded", park=False, keep_parked=True)
         self._move(reply, ReplyState.DRAFT)
         reply.idle += self._now
+        if reply.first_audio is None:
+            reply.idle_before_audio = reply.idle
         self._draft = reply
         self._feed(reply)
 
@@ -106,8 +146,10 @@ class Drafting(Tooling):
         if reply is not None:
             self._draft = None
             self._move(reply, ReplyState.COMMITTED)
+            self._spending.commit(reply.id, self.policy.speculation.prices)
             self._emit(Commit(reply.id))
         self._drop_draft("version" if self._draft_is_outdated() else "words", park=False)
+        self._drop_expected("words")
         self._settle_now()
         self.history.add_user(turn.id, words)
         self._silences = 0
@@ -117,18 +159,54 @@ class Drafting(Tooling):
             self._remember_tools(reply)
         else:
             if self._closing is not None:
-                self._emit(TurnCommitted(turn.id, words, turn.keys))
+                self._tell_commit(turn, words)
                 self._close_turn(turn, "cut_off", None)
                 return
             reply = self._start("answer", turn=turn.id, words=words)
         reply.committed = self._now
         self._answer = reply
+        self._keep_pace(turn, reply)
         self._floor.add(reply)
         self._feed(reply)
-        self._emit(TurnCommitted(turn.id, words, turn.keys))
+        self._tell_commit(turn, words)
         self._unsettled = turn
         self._set(SETTLE, self._now + self.policy.limits.settle)
         if reply.first_text is None and self.policy.hedge:
             self._set(FIRST_TEXT, self._now + self.policy.limits.first_text)
         self._run_tools(reply)
         self._check(reply)
+
+    def _tell_commit(self, turn: Turn, words: str) -> None:
+        committed = TurnCommitted(turn.id, words, turn.keys)
+        self._spending.books.take(committed)
+        self._emit(committed)
+
+    def _close_turn(self, turn: Turn, outcome: Outcome, reply: Reply | None) -> None:
+        super()._close_turn(turn, outcome, reply)
+        self._spending.books.closed(outcome)
+
+    def _drop_expected(self, reason: DiscardReason) -> None:
+        """No answer to the question is expected any more."""
+        while self._expecting:
+            self._drop(self._expecting.pop(), reason)
+
+    # ---------------------------------------------------------------------------------- the pace
+
+    def _keep_pace(self, turn: Turn, reply: Reply) -> None:
+        """Keep back what would be heard sooner than the pace of the conversation has it."""
+        pace = self._listening.pace or self.policy.pace
+        wait = 0.0 if turn.keyed else pace.wait(turn.id)
+        if not wait:
+            return
+        ended = self._now if turn.ended is None else turn.ended
+        spoken = pace.after == "speech" and turn.speech_end is not None
+        reply.due = (turn.speech_end if spoken and turn.speech_end else ended) + wait
+        if reply.due > self._now:
+            reply.kept_back = True
+            self._set(PACE, reply.due)
+
+    def _pace_is_kept(self) -> None:
+        for reply in self._floor.replies:
+            if reply.due is not None and reply.due <= self._now + 1e-6:
+                reply.kept_back = False
+        self._floor.advance()

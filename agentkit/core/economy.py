@@ -125,6 +125,31 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
+class Experience:
+    """What earlier calls have shown of maybe-ends: a belief to begin with. No words in it.
+
+    Args:
+        held: by tenths of end-of-turn confidence, how many held; empty, or ten numbers.
+        lost: how many did not.
+        leads: seconds from a maybe-end that held to the end of its turn.
+        resumes: seconds from one that did not to the caller's going on.
+    """
+
+    held: tuple[float, ...] = ()
+    lost: tuple[float, ...] = ()
+    leads: tuple[float, ...] = ()
+    resumes: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, counts in (("held", self.held), ("lost", self.lost)):
+            if len(counts) not in (0, 10) or any(not 0 <= one < math.inf for one in counts):
+                raise ConfigError(f"experience.{name}", "give ten numbers of 0 or more, or none")
+        for name, times in (("leads", self.leads), ("resumes", self.resumes)):
+            if any(not 0 <= one < math.inf for one in times):
+                raise ConfigError(f"experience.{name}", "give seconds of 0 or more")
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """How `Speculation.mode` ``adaptive`` judges a draft, and moves the eager threshold (T9).
 
@@ -147,6 +172,7 @@ class Tuning:
         highest: nor above this, nor above the final threshold.
         step: by how much it moves at a time, at most.
         every: seconds between two moves, at least.
+        experience: what earlier calls have shown.
     """
 
     exchange: float = 0.25
@@ -160,6 +186,7 @@ class Tuning:
     highest: float = 0.9
     step: float = 0.1
     every: float = 8.0
+    experience: Experience = field(default_factory=Experience, repr=False)
 
     def __post_init__(self) -> None:
         at_least("tuning", exchange=self.exchange, second=self.second, lead=self.lead)

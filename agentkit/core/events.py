@@ -364,9 +364,15 @@ class Listening:
 
 @dataclass(frozen=True, slots=True)
 class AnswersExpected:
-    """What the caller may answer to what the agent asks now; empty: anything again."""
+    """What the caller may answer to a question of the agent's.
+
+    Args:
+        answers: the likeliest first; empty: anything again.
+        reply: the question; None: what the agent says next.
+    """
 
     answers: tuple[str, ...]
+    reply: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ class Floor:
 
     def replace(self, old: Reply, new: Reply) -> None:
         """Another attempt takes the place of one of which nothing was heard."""
+        new.due, new.kept_back = old.due, old.kept_back
         if self.current is old:
             self._stop(old, 0.0)
             self.current = new
@@ -90,6 +91,8 @@ class Floor:
             self.current = self.waiting.popleft()
         reply = self.current
         if reply is None or reply.playing or (self.held and reply.interruptible):
+            return
+        if reply.kept_back:
             return
         reply.playing = True
         reply.stopped = None

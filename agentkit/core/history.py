@@ -170,6 +170,10 @@ class History:
             waiting.steps[-1].asides.append(entry)
         self._entry(reply)
 
+    def knows(self, reply: int) -> bool:
+        """The reply has a place in the order."""
+        return reply in self._replies
+
     def hear(self, reply: int, text: str, *, interrupted: bool = False) -> None:
         """So much was heard of a reply that has begun. Nothing heard leaves no message."""
         if entry := self._replies.get(reply):

@@ -71,7 +71,8 @@ from agentkit.core.commands import (
     Reconnect,
     ReplyEnded,
 )
-from agentkit.core.history import Message, UserMessage, add_message
+from agentkit.core.history import AssistantMessage, Message, UserMessage, add_message
+from agentkit.core.laddering import Laddering
 from agentkit.core.policy import Policy
 from agentkit.core.replies import ReplyState
 from agentkit.core.replying import (
@@ -83,11 +84,13 @@ from agentkit.core.replying import (
     HOLD,
     LONGEST_CALL,
     LONGEST_TURN,
+    PACE,
+    REST,
     SETTLE,
     SILENCE,
     STALLED_TURN,
+    WORTH,
 )
-from agentkit.core.waiting import Waiting
 
 _USUAL_ONSET = 0.6
 """Seconds from a first word to its StartOfTurn, where the source gives no word times (T11)."""
@@ -95,7 +98,7 @@ _USUAL_TIMEOUT = 5.0
 """Seconds of silence that end a turn for a source which does not say what it takes (T14)."""
 
 
-class TurnMachine(Waiting):
+class TurnMachine(Laddering):
     """One conversation's decisions. See the module's head for how it works.
 
     Args:
@@ -104,6 +107,7 @@ class TurnMachine(Waiting):
 
     def __init__(self, policy: Policy | None = None) -> None:
         super().__init__(policy or Policy())
+        self._pauses = {}
         self._progressed = 0.0
         self._turn_timeout = _USUAL_TIMEOUT
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -120,6 +124,8 @@ class TurnMachine(Waiting):
             ev.ReplyText: self._on_reply_text,
             ev.ReplyDone: self._on_reply_done,
             ev.ReplyFailed: self._on_reply_failed,
+            ev.ModelAsked: self._on_model_asked,
+            ev.ModelCounted: self._on_model_counted,
             ev.SpeechMade: self._on_speech_made,
             ev.ToolRequested: self._on_tool_requested,
             ev.ToolReturned: self._on_tool_returned,
@@ -135,6 +141,9 @@ class TurnMachine(Waiting):
             ev.FloorJudged: self._on_floor_judged,
             ev.KeyPressed: self._on_key_pressed,
             ev.DigitsExpected: self._on_digits_expected,
+            ev.Listening: self._on_listening,
+            ev.AnswersExpected: self._on_answers_expected,
+            ev.SharedBudget: self._on_shared_budget,
             ev.ActedUpon: self._on_acted_upon,
             ev.Muted: self._on_muted,
             ev.PolicyChanged: self._on_policy_changed,
@@ -146,6 +155,9 @@ class TurnMachine(Waiting):
         self._due: dict[str, Callable[[], None]] = {
             SETTLE: self._settle_now,
             HOLD: self._hold_is_over,
+            PACE: self._pace_is_kept,
+            REST: self._is_at_rest,
+            WORTH: self._worth_is_due,
             FIRST_TEXT: self._hedge,
             FILLER: self._say_filler,
             STALLED_TURN: self._is_stalled,
@@ -171,6 +183,8 @@ class TurnMachine(Waiting):
         if not self.ended or isinstance(event, ev.ToolReturned):
             self._handlers[type(event)](event)
         if not self.ended:
+            if self._answers:
+                self._watch_question()
             self._watch_waiting()
             self._watch_silence()
         return self._out
@@ -181,13 +195,25 @@ class TurnMachine(Waiting):
         """The messages that a reply is made from, as they are now.
 
         For a draft its turn's words stand last, as if the turn were over. What the agent is
-        saying counts as far as it was heard; what cannot be interrupted counts as a whole (T18).
+        saying counts as far as it was heard; what cannot be interrupted counts as a whole (T18),
+        and so does the question to which an answer is expected.
         """
-        messages = list(self.messages())
         found = self._replies.get(reply)
-        if found and found.state is ReplyState.DRAFT:
-            add_message(messages, UserMessage(found.words, found.turn))
+        if found is None or found.state is not ReplyState.DRAFT:
+            return self.messages()
+        messages = [*(self._messages_to_come() if found.turn is None else self.messages())]
+        add_message(messages, UserMessage(found.words, found.turn))
         return tuple(messages)
+
+    def _messages_to_come(self) -> tuple[Message, ...]:
+        """The history as it will be once all that is being said was heard."""
+        unheard: list[Message] = []
+        for reply in self._floor.replies:
+            if self.history.knows(reply.id):
+                self.history.hear(reply.id, reply.text)
+            elif reply.text.strip():
+                unheard.append(AssistantMessage(reply.text.strip(), reply.id))
+        return (*self.history.messages(), *unheard)
 
     def messages(self) -> tuple[Message, ...]:
         """The history, with what was heard by now of what is being said."""
@@ -237,21 +263,11 @@ class TurnMachine(Waiting):
             self._end_turn(turn)
             return
         if isinstance(event, ev.TurnResumed):
-            self._drop_draft("resumed")
+            self._goes_on()
         self._listen(turn)
         if isinstance(event, ev.TurnMaybeEnded):
             turn.maybe_ended = self._now
-            if self._wants_draft(turn):
-                self._begin_draft(turn)
-
-    def _wants_draft(self, turn: Turn) -> bool:
-        return (
-            self.policy.speculation.depth != "off"
-            and bool(turn.words)
-            and self._closing is None
-            and self._keys is None
-            and (bool(turn.owed) or not self._takes_no_floor(turn))
-        )
+        self._climb(turn, event)
 
     def _start_turn(self, turn: Turn) -> None:
         """T17: hold playout at once. T11: the last turn does not settle meanwhile."""
@@ -276,6 +292,9 @@ class TurnMachine(Waiting):
         self._cancel(END_OF_TURN)
         self._cancel(LONGEST_TURN)
         self._listen(turn)
+        self._end_pauses(turn)
+        if self._expecting:
+            self._adopt_expected(turn)
         attention = self._takes_no_floor(turn)
         if not turn.owed and (attention or not turn.own_words.strip()):
             self._drop_draft("backchannel" if attention else "words", park=False)
@@ -328,6 +347,7 @@ class TurnMachine(Waiting):
 
     def _on_policy_changed(self, event: ev.PolicyChanged) -> None:
         self.policy = event.policy
+        self._judge.tune(event.policy.speculation.tuning)
         self.history.version += 1
 
     def _on_hang_up_requested(self, event: ev.HangUpRequested) -> None:
@@ -338,6 +358,7 @@ class TurnMachine(Waiting):
         turn = self.caller.turn
         self._closing = self._closing or event.reason
         self._drop_draft("call_ended", park=False)
+        self._drop_expected("call_ended")
         self._end_keys()
         if turn is not None and turn.state is not CallerState.ENDED and turn.words:
             turn.state = CallerState.ENDED
@@ -378,6 +399,7 @@ class TurnMachine(Waiting):
 
     def _on_source_tuned(self, event: ev.SourceTuned) -> None:
         self._turn_timeout = event.turn_timeout
+        self._source, self._untold = event, False
 
     def _ended_after(self) -> float:
         """T14: seconds after which words without a sequel end their turn."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from agentkit.core.commands import Kind
+from agentkit.core.economy import Rung
 from agentkit.core.history import SpokenWord, ToolCall
 from agentkit.core.segment import Segmenter
 
@@ -46,6 +47,8 @@ class Reply:
     interruptible: bool = True
     attempt: int = 1
     twin: int | None = None
+    rung: Rung | None = None
+    """What it was begun for, if it was a draft."""
     line: str = ""
     """The words of a filler or a line, which the machine knows beforehand."""
 
@@ -68,6 +71,10 @@ class Reply:
     filled: bool = False
     """A filler was said in this wait."""
 
+    due: float | None = None
+    """It is not heard before this: the pace of the conversation."""
+    kept_back: bool = False
+    """That time has not come."""
     playing: bool = False
     base: float = 0.0
     heard: float = 0.0
@@ -76,6 +83,8 @@ class Reply:
     stopped: float | None = None
     """When it fell silent: it was held, cut off, or heard to its end."""
     idle: float = 0.0
+    idle_before_audio: float = 0.0
+    """Seconds that it lay parked; and how many of those before it had any audio."""
 
     committed: float | None = None
     first_text: float | None = None

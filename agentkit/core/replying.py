@@ -12,6 +12,7 @@ from agentkit.core.commands import (
     Command,
     Discard,
     DiscardReason,
+    DraftBooked,
     EndSpeech,
     ErrorRaised,
     HangUp,
@@ -23,17 +24,21 @@ from agentkit.core.commands import (
     StartReply,
     TurnClosed,
 )
+from agentkit.core.economy import Ledger, Rung
 from agentkit.core.floor import MARK_INTERVAL, Floor
 from agentkit.core.history import History
 from agentkit.core.policy import Digits, Policy
 from agentkit.core.replies import Piece, Reply, ReplyState
 from agentkit.core.segment import Pace, Segmenter
-from agentkit.core.times import turn_times
+from agentkit.core.spending import Spending
+from agentkit.core.times import saved, turn_times
+from agentkit.core.worth import Judge
 
 HOLD, SETTLE, FIRST_TEXT = "hold", "settle", "first_text"
 STALLED_TURN, END_OF_TURN, GOODBYE = "stalled_turn", "end_of_turn", "goodbye"
 FILLER, SILENCE, DIGITS = "filler", "silence", "digits"
 LONGEST_TURN, LONGEST_CALL = "longest_turn", "longest_call"
+PACE, REST, WORTH = "pace", "rest", "worth"
 
 _WHOLE = 1_000_000
 """Characters: longer than any text, so that it is not cut."""
@@ -62,6 +67,8 @@ class Replying:
         self._now = 0.0
         self._floor = Floor(self._emit)
         self._pace = Pace()
+        self._spending = Spending()
+        self._judge = Judge(policy.speculation.tuning)
         self._replies: dict[int, Reply] = {}
         self._turns: dict[int, Turn] = {}
         self._draft: Reply | None = None
@@ -72,6 +79,9 @@ class Replying:
         self._closing: str | None = None
         self.caller = Caller()
         self._parked: list[Reply] = []
+        self._expecting: list[Reply] = []
+        """Drafts of answers that are expected: of no turn yet."""
+        self._listening = ev.Listening()
         self._keys: Turn | None = None
         self._digit_rules: Digits | None = None
         self._verdict: ev.FloorJudged | None = None
@@ -91,6 +101,7 @@ class Replying:
         interruptible: bool = True,
         attempt: int = 1,
         text: str = "",
+        rung: Rung | None = None,
     ) -> Reply:
         reply = Reply(
             id=self._next_reply,
@@ -104,11 +115,14 @@ class Replying:
             words=words,
             interruptible=interruptible,
             attempt=attempt,
+            rung=rung,
             line=text,
         )
         self._next_reply += 1
         self._replies[reply.id] = reply
-        self._emit(StartReply(reply.id, kind, turn, request, draft, attempt, text))
+        if rung is not None:
+            self._spending.open(reply.id, rung)
+        self._emit(StartReply(reply.id, kind, turn, request, draft, attempt, text, rung))
         return reply
 
     def _segmenter(self, kind: Kind) -> Segmenter:
@@ -127,6 +141,7 @@ class Replying:
         if reply.state is not ReplyState.COMMITTED:
             # What a draft's tools found is dropped with it (T6).
             reply.running.clear()
+        self._book(reply, reason)
         self._retire(reply)
         self._floor.remove(reply, self._now)
         self._emit(Discard(reply.id, reason))
@@ -134,6 +149,28 @@ class Replying:
         if twin is not None:
             twin.twin = None
             self._drop(twin, reason)
+
+    def _book(self, reply: Reply, reason: DiscardReason | None = None) -> None:
+        """T9: a draft is over. One of which something was heard was no loss."""
+        if reply.rung is None:
+            return
+        adopted = reason is None or (reply.committed is not None and reply.first_heard is not None)
+        cost, estimated = self._spending.close(
+            reply.id, self.policy.speculation.prices, adopted=adopted
+        )
+        turn = self._turns.get(reply.turn) if adopted and reply.turn is not None else None
+        gain = saved(turn, reply) if turn is not None else 0.0
+        why = None if adopted else reason
+        booked = DraftBooked(reply.id, reply.turn, reply.rung, adopted, why, cost, gain, estimated)
+        self._spending.books.take(booked)
+        self._emit(booked)
+        if reply.rung == "expected" and (adopted or reason in ("words", "over")):
+            self._judge.answered(held=adopted)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What drafts have cost and saved by now; those that are not over are not in it."""
+        return self._spending.books.ledger(self.policy.speculation.prices)
 
     def _retire(self, reply: Reply) -> None:
         self._move(reply, ReplyState.ENDED)
@@ -173,9 +210,15 @@ class Replying:
             reply.first_length = len(event.text)
             if self._answer is reply:
                 self._cancel(FIRST_TEXT)
+            if self.policy.speculation.depth == "llm":
+                self._judge.worked(self._now - reply.started)
         reply.last_text = self._now
         reply.text += event.text
         reply.waiting += reply.segmenter.push(event.text)
+        if reply.rung is not None:
+            self._spending.wrote(reply.id, len(reply.text))
+            if self._is_beyond_budget(reply):
+                return
         self._feed(reply)
 
     def _on_reply_done(self, event: ev.ReplyDone) -> None:
@@ -194,12 +237,11 @@ class Replying:
     def _feed(self, reply: Reply) -> None:
         """Give the voice what it may have: of a draft only so much (T8)."""
         draft = reply.state is ReplyState.DRAFT
-        limits = self.policy.speculation
-        if draft and limits.depth != "speech":
+        if draft and (self.policy.speculation.depth != "speech" or reply.turn is None):
             return
         while reply.waiting:
             text = reply.waiting[0]
-            if draft and reply.spoken_characters + len(text) > limits.max_characters:
+            if draft and not self._may_speak(reply, len(text)):
                 return
             reply.waiting.pop(0)
             self._emit(Speak(reply.id, len(reply.pieces), text))
@@ -207,6 +249,45 @@ class Replying:
         if reply.written and not reply.speech_ended:
             reply.speech_ended = True
             self._emit(EndSpeech(reply.id))
+
+    def _may_speak(self, draft: Reply, characters: int) -> bool:
+        """Whether the voice may have so much more of a draft; if so, that is in its account."""
+        rules = self.policy.speculation
+        if draft.spoken_characters + characters > rules.max_characters:
+            return False
+        left = self._spending.characters_left(rules.budget, rules.prices)
+        if left is not None and characters > left:
+            return False
+        if account := self._spending.account(draft.id):
+            account.characters += characters
+        return True
+
+    def _on_model_asked(self, event: ev.ModelAsked) -> None:
+        self._spending.ask(event.reply, event.input)
+        reply = self._replies.get(event.reply)
+        if reply is not None:
+            self._is_beyond_budget(reply)
+
+    def _on_model_counted(self, event: ev.ModelCounted) -> None:
+        self._spending.count(event.reply, event.input, event.output, event.cached)
+
+    def _is_beyond_budget(self, reply: Reply) -> bool:
+        """T9: a draft that takes more than there is left is given up, wherever it stands."""
+        rules = self.policy.speculation
+        if reply.state is not ReplyState.DRAFT or rules.budget.unlimited:
+            return False
+        if self._spending.beyond(rules.budget, self._spending.spent(rules.prices)) is None:
+            return False
+        self._forget_draft(reply)
+        self._drop(reply, "budget")
+        return True
+
+    def _forget_draft(self, reply: Reply) -> None:
+        """It is no draft any more that might be committed."""
+        if reply is self._draft:
+            self._draft = None
+        elif reply in self._expecting:
+            self._expecting.remove(reply)
 
     def _on_speech_made(self, event: ev.SpeechMade) -> None:
         reply = self._live(event.reply)
@@ -217,6 +298,8 @@ class Replying:
             self._pace.voiced(self._now - piece.spoken_at)
         if reply.first_audio is None and event.seconds > 0:
             reply.first_audio = self._now
+            if reply.kind == "answer" and self.policy.speculation.depth == "speech":
+                self._judge.worked(self._now - reply.started - reply.idle_before_audio)
         piece.seconds += event.seconds
         piece.words += event.words
         if event.end and not piece.done:
@@ -232,6 +315,7 @@ class Replying:
             return
         said = reply.text if reply.first_heard is not None else ""
         self.history.hear(reply.id, said)
+        self._book(reply)
         self._retire(reply)
         self._emit(ReplyEnded(reply.id, reply.request, reply.turn, said, False))
         if reply.turn is not None:
@@ -256,7 +340,7 @@ class Replying:
         if reply is None or reply.state in (ReplyState.ENDED, ReplyState.PARKED):
             return
         if reply.state is ReplyState.DRAFT:
-            self._draft = None
+            self._forget_draft(reply)
             self._drop(reply, "failed")
         elif reply.kind == "filler":
             self._drop(reply, "failed")

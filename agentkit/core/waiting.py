@@ -52,6 +52,7 @@ class Waiting(Overlapping):
             return
         self._closing = reason
         self._drop_draft("call_ended", park=False)
+        self._drop_expected("call_ended")
         if farewell.strip():
             self._floor.add(self._start("line", text=farewell))
         self._floor.release()
@@ -78,6 +79,7 @@ class Waiting(Overlapping):
             keys = self._keys = self.caller.press(self._now)
         keys.replies_before = self._next_reply
         self._drop_draft("keys", park=False)
+        self._drop_expected("keys")
         self._take_back(keys)
         self._interrupt(keys)
         self._floor.hold(self._now)

@@ -16,7 +16,7 @@ C = TypeVar("C")
 
 
 class Driver:
-    """One call. Each verb returns the commands that followed from it."""
+    """One call. Each verb returns the commands that followed from it, without the accounts."""
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.machine = TurnMachine(policy)
@@ -42,7 +42,7 @@ class Driver:
                 del self.timers[command.timer]
             elif isinstance(command, cmd.Play | cmd.ClearPlayout):
                 self.epoch, self.played = command.epoch, 0.0
-        return list(commands)
+        return [command for command in commands if not isinstance(command, cmd.DraftBooked)]
 
     def wait(self, seconds: float) -> list[cmd.Command]:
         """Let time pass; due timers fire at their time."""

@@ -36,7 +36,7 @@ def test_T2_eager_end_of_turn_starts_a_draft_from_the_history_and_its_words(call
     call.hear(1.0)
     call.start("book")
     out = call.eager("book a table")
-    assert cmd.StartReply(1, "answer", 1, None, True, 1) in out
+    assert cmd.StartReply(1, "answer", 1, None, True, 1, rung="eager") in out
     assert [m.text for m in call.machine.prompt(1)] == ["hello", "Good morning.", "book a table"]
 
 

@@ -7,6 +7,7 @@ The number of walks is a setting: ``AGENTKIT_WALKS`` (default 120), of ``AGENTKI
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -15,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
+from agentkit.core.economy import Budget, Early, Pace, Prices, Tuning
 from agentkit.core.history import AssistantMessage, ToolCall, ToolMessage, UserMessage
 from agentkit.core.machine import TurnMachine
 from agentkit.core.policy import Digits, Policy, Silence, Speculation
@@ -25,6 +27,21 @@ STEPS = int(os.environ.get("AGENTKIT_STEPS", "60"))
 
 TEXTS = ["", "", "hello", "hello there", "Hello there.", "mm-hm", "yeah okay", "book me a table"]
 REPLIES = ["Sure. ", "Of course, let me see. ", "What day", " suits you?", "A" * 150, "10.", "\n"]
+ECONOMIES: list[dict[str, Any]] = [
+    {},
+    {"early": Early(rest=0.3, finished=True, confidence=0.2), "expected": 2},
+    {"mode": "adaptive", "expected": 2, "tuning": Tuning(every=1.0)},
+    {
+        "mode": "adaptive",
+        "early": Early(finished=True),
+        "tuning": Tuning(second=0.001, delays=(0.1,)),
+        "prices": Prices(1.0, None, 4.0, 10.0),
+        "budget": Budget(price=0.001),
+    },
+    {"expected": 2, "budget": Budget(drafts=3, characters=60)},
+    {"early": Early(rest=0.1), "budget": Budget(share=0.5, input=300, output=40)},
+    {"mode": "off"},
+]
 TURN_EVENTS: list[type[ev.TurnEvent]] = [
     ev.TurnStarted,
     ev.TurnUpdated,
@@ -64,17 +81,37 @@ class Walk(RuleBasedStateMachine):
         self.requests = 0
         self.calls = 0
         self.ended = False
+        self.booked: dict[int, cmd.DraftBooked] = {}
+        self.turns = 0
+        self.characters: dict[int, int] = {}
+        self.shared: int | None = None
+        self.due: dict[int, float] = {}
+        self.paced: Pace | None = None
+        self.final = 0.9
+        self.moves: list[tuple[float, cmd.TuneSource]] = []
 
     @initialize(
+        economy=st.sampled_from(ECONOMIES),
+        pace=st.sampled_from([Pace(), Pace(), Pace(0.4), Pace(0.3, "turn", 0.3, seed=5)]),
         depth=st.sampled_from(["off", "llm", "speech"]),
         fit=st.sampled_from(["same_words", "courtesy"]),
         hedge=st.booleans(),
         silence=st.sampled_from([None, 4.0]),
         filler=st.sampled_from(["", "One moment."]),
     )
-    def begin(self, depth: Any, fit: Any, hedge: bool, silence: Any, filler: str) -> None:
+    def begin(
+        self,
+        economy: dict[str, Any],
+        pace: Pace,
+        depth: Any,
+        fit: Any,
+        hedge: bool,
+        silence: Any,
+        filler: str,
+    ) -> None:
         self.policy = Policy(
-            speculation=Speculation(depth=depth, fit=fit),
+            speculation=Speculation(depth=depth, fit=fit, **economy),
+            pace=pace,
             hedge=hedge,
             silence=Silence(silence, lines=("Are you there?",)),
             filler=filler,
@@ -90,6 +127,14 @@ class Walk(RuleBasedStateMachine):
     def send(self, event: ev.Event) -> None:
         commands = self.machine.handle(event, self.now)
         self.log.append((self.now, event, list(commands)))
+        keyed = any(isinstance(command, cmd.DigitsCollected) for command in commands)
+        for command in commands:
+            if isinstance(command, cmd.TurnCommitted) and not keyed:
+                pace = self.paced or self.policy_now.pace
+                turn = self.machine._turns.get(command.turn)
+                spoken = turn.speech_end if turn and pace.after == "speech" else None
+                base = self.now if spoken is None else spoken
+                self.due[command.turn] = base + pace.wait(command.turn)
         for command in commands:
             self.check(command)
 
@@ -111,6 +156,9 @@ class Walk(RuleBasedStateMachine):
                 "filler",
                 "silence",
                 "digits",
+                "pace",
+                "rest",
+                "worth",
                 "nonsense",
             ]
         )
@@ -125,6 +173,7 @@ class Walk(RuleBasedStateMachine):
         old=st.sampled_from([0, 0, 0, 0, 0, -1]),
         again=st.booleans(),
         onset=st.sampled_from([None, 0.0, 0.5]),
+        confidence=st.sampled_from([0.0, 0.3, 0.45, 0.6, 0.95]),
     )
     def turn_event(
         self,
@@ -134,6 +183,7 @@ class Walk(RuleBasedStateMachine):
         old: int,
         again: bool,
         onset: float | None,
+        confidence: float,
     ) -> None:
         self.index = max(0, self.index + step)
         self.sequence += 1
@@ -142,6 +192,8 @@ class Walk(RuleBasedStateMachine):
             index=self.index,
             text=text,
             sequence=self.sequence,
+            confidence=confidence,
+            speech_end=self.now - 0.2 if onset else None,
             speech_start=None if onset is None else self.now - onset,
         )
         self.send(event)  # type: ignore[arg-type]
@@ -173,9 +225,37 @@ class Walk(RuleBasedStateMachine):
     def source_oddity(self) -> None:
         self.send(ev.SourceOddity("unknown event"))
 
-    @rule(timeout=st.sampled_from([0.5, 5.0, 30.0]))
-    def source_tuned(self, timeout: float) -> None:
-        self.send(ev.SourceTuned(timeout))
+    @rule(timeout=st.sampled_from([0.5, 5.0, 30.0]), final=st.sampled_from([0.5, 0.7, 0.9]))
+    def source_tuned(self, timeout: float, final: float) -> None:
+        self.final = final
+        self.send(ev.SourceTuned(timeout, 0.4, final, tunable=True))
+
+    @rule(data=st.data(), input=st.sampled_from([10, 200]), counted=st.booleans())
+    def model_asked(self, data: st.DataObject, input: int, counted: bool) -> None:
+        if (reply := self.some_reply(data, live=counted)) is not None:
+            self.send(ev.ModelAsked(reply, input))
+            if counted:
+                self.send(ev.ModelCounted(reply, input + 5, 20, 8))
+
+    @rule(answers=st.sampled_from([(), ("hello", "Yeah, okay."), ("book me a table", "hello")]))
+    def question(self, answers: tuple[str, ...]) -> None:
+        """The agent asks, and knows what may be answered."""
+        self.send(ev.AnswersExpected(answers))
+        self.say(True)
+        reply = max(self.started)
+        if self.started[reply].kind == "say":
+            self.send(ev.ReplyText(reply, "Shall I do that?"))
+            self.send(ev.ReplyDone(reply))
+
+    @rule(left=st.sampled_from([None, 0, 1, 2]))
+    def shared_budget(self, left: int | None) -> None:
+        self.shared = left
+        self.send(ev.SharedBudget(left))
+
+    @rule(pace=st.sampled_from([None, Pace(0.6, "turn")]), thresholds=st.booleans())
+    def listening(self, pace: Pace | None, thresholds: bool) -> None:
+        self.paced = pace
+        self.send(ev.Listening(pace, thresholds))
 
     def some_reply(self, data: st.DataObject, live: bool = True) -> int | None:
         ids = sorted(self.live if live else self.started)
@@ -308,6 +388,7 @@ class Walk(RuleBasedStateMachine):
     def settings_change(self, event: ev.Event) -> None:
         if isinstance(event, ev.PolicyChanged):
             self.policy_now = event.policy
+            self.due.clear()
         self.send(event)
 
     @rule(kind=st.sampled_from([ev.InterruptRequested(), ev.Touched()]))
@@ -342,9 +423,26 @@ class Walk(RuleBasedStateMachine):
                 assert command.reply not in self.started
                 self.started[command.reply] = command
                 self.live.add(command.reply)
+                assert (command.rung is not None) == command.draft
                 if command.draft:
-                    assert not self.drafts & self.live, "two live drafts (T2)"
+                    self.check_draft(command)
                     self.drafts.add(command.reply)
+            case cmd.Adopt():
+                assert self.started[command.reply].rung == "expected"
+                self.started[command.reply] = replace(
+                    self.started[command.reply], turn=command.turn
+                )
+            case cmd.DraftBooked():
+                assert command.reply not in self.booked, "a draft is booked twice (T9)"
+                assert self.started[command.reply].draft
+                assert command.turn == self.started[command.reply].turn
+                self.booked[command.reply] = command
+            case cmd.TuneSource():
+                rules = self.policy_now.speculation.tuning
+                assert rules.lowest <= command.eager <= min(rules.highest, self.final)
+                if self.moves:
+                    assert self.now >= self.moves[-1][0] + rules.every, "moved too often (T9)"
+                self.moves.append((self.now, command))
             case cmd.Commit():
                 self.drafts.discard(command.reply)
                 self.live.add(command.reply)
@@ -368,10 +466,15 @@ class Walk(RuleBasedStateMachine):
                 depths = {self.policy.speculation.depth, self.policy_now.speculation.depth}
                 assert not draft or "speech" in depths, "T8"
                 self.pieces[command.reply] = command.piece + 1
+                if draft:
+                    self.check_characters(command)
             case cmd.Play():
                 assert command.reply not in self.drafts, "a draft is heard (T1)"
                 assert command.epoch > self.epoch
                 self.epoch, self.playing = command.epoch, command.reply
+                turn = self.started[command.reply].turn
+                if turn is not None and self.started[command.reply].kind == "answer":
+                    assert self.now >= self.due.get(turn, 0.0) - 1e-6, "heard before its pace"
             case cmd.ClearPlayout():
                 assert command.epoch > self.epoch
                 self.epoch, self.playing = command.epoch, None
@@ -392,6 +495,7 @@ class Walk(RuleBasedStateMachine):
             case cmd.TurnCommitted():
                 assert command.turn not in self.committed, "a turn is committed twice"
                 self.committed.add(command.turn)
+                self.turns += 1
             case cmd.TurnSettled():
                 assert command.turn in self.committed
                 assert command.turn not in self.settled
@@ -400,6 +504,7 @@ class Walk(RuleBasedStateMachine):
                 assert command.turn in self.committed
                 assert command.turn not in self.closed, "a turn is closed twice"
                 self.closed[command.turn] = command.outcome
+                self.turns -= command.outcome == "merged"
             case cmd.SetTimer():
                 assert command.at >= self.now
                 self.timers[command.timer] = command.at
@@ -407,6 +512,39 @@ class Walk(RuleBasedStateMachine):
                 self.timers.pop(command.timer, None)
             case _:
                 pass
+
+    def at_risk(self) -> set[int]:
+        """Drafts that were lost, or may yet be."""
+        given_back = {reply for reply, booked in self.booked.items() if booked.adopted}
+        return {one.reply for one in self.started.values() if one.draft} - given_back
+
+    def check_draft(self, command: cmd.StartReply) -> None:
+        rules = self.policy_now.speculation
+        assert rules.drafts, "T9: drafts are off"
+        others = {one for one in self.drafts & self.live if self.started[one].rung != "expected"}
+        if command.rung == "expected":
+            unasked = [one for one in self.at_risk() if self.started[one].turn is None]
+            alive = [one for one in unasked if one not in self.booked]
+            assert len(alive) <= rules.expected
+        else:
+            adopted = {one for one in self.drafts & self.live if self.started[one].turn is not None}
+            assert not (others | adopted), "two live drafts (T2)"
+        budget, risk = rules.budget, len(self.at_risk())
+        assert budget.drafts is None or risk <= budget.drafts, "T9"
+        assert budget.share is None or risk <= 1 + budget.share * (self.turns + 1), "T9"
+        if self.shared is not None:
+            self.shared -= 1
+            assert self.shared >= 0, "T9: beyond what all calls together may"
+        taken = self.machine._spending.spent(rules.prices)
+        assert budget.input is None or taken.input <= budget.input, "T9"
+        assert budget.price is None or taken.price <= budget.price, "T9"
+
+    def check_characters(self, command: cmd.Speak) -> None:
+        before = self.characters.get(command.reply, 0)
+        self.characters[command.reply] = before + len(command.text)
+        budget = self.policy_now.speculation.budget
+        risk = sum(self.characters.get(reply, 0) for reply in self.at_risk())
+        assert budget.characters is None or risk <= budget.characters, "T9"
 
     @invariant()
     def tool_calls_are_paired(self) -> None:
@@ -441,6 +579,11 @@ class Walk(RuleBasedStateMachine):
             self.send(ev.CallEnded("hangup"))
         assert self.committed == self.closed.keys(), "a committed turn has no outcome"
         assert not self.live, "replies alive after the end of the call"
+        drafts = {one.reply for one in self.started.values() if one.draft}
+        assert self.booked.keys() == drafts, "T9: each draft is in the ledger exactly once"
+        ledger = self.machine.ledger
+        assert ledger.adopted == sum(one.adopted for one in self.booked.values())
+        assert ledger.drafts == len(drafts)
         again = TurnMachine(self.policy)
         for now, event, commands in self.log:
             assert again.handle(event, now) == commands, "T22: the same events, other commands"
