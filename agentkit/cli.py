@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -16,26 +14,17 @@ from typing import TYPE_CHECKING, Any
 from agentkit import __version__, plugins
 from agentkit.agent import Agent
 from agentkit.audio import AudioFormat
-from agentkit.backends import Backends, open_backends
+from agentkit.backends import Backends
 from agentkit.config import Settings
+from agentkit.conversing import backend_flags, backend_names, converse
 from agentkit.errors import AgentkitError, ConfigError
 from agentkit.loading import load_agent
-from agentkit.observe import (
-    LiveView,
-    RecordWriter,
-    read_record,
-    redact,
-    replay,
-    report_html,
-    write_record,
-)
+from agentkit.observe import read_record, redact, replay, report_html, write_record
 from agentkit.observe.log import LEVELS, configure_logging
-from agentkit.observe.timeline import draw_call
-from agentkit.session import CallRecord, Session
+from agentkit.talk.command import add_parser as add_talk
 
 if TYPE_CHECKING:
     from agentkit.transports.base import Transport
-    from agentkit.transports.desktop import DesktopTransport
     from agentkit.transports.files import Cue, FileTransport
     from agentkit.tts.base import TTS
 
@@ -73,13 +62,13 @@ def _parser() -> argparse.ArgumentParser:
         "agent", nargs="?", metavar="AGENT", help="file.py, file.py:Class or module:Class"
     )
     demo.add_argument("--cues", type=Path, help="what the caller says, and when (TOML)")
-    _backend_flags(demo, Path("out/demo"))
+    backend_flags(demo, Path("out/demo"))
     demo.set_defaults(run=_demo)
 
     run = commands.add_parser("run", help="a call from a recording")
     run.add_argument("agent", metavar="AGENT", help="file.py, file.py:Class or module:Class")
     run.add_argument("--audio", type=Path, required=True, help="the caller, as a WAV file")
-    _backend_flags(run, Path("out/run"))
+    backend_flags(run, Path("out/run"))
     run.set_defaults(run=_run)
 
     _desk_parsers(commands)
@@ -122,40 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _desk_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    talk = commands.add_parser("talk", help="talk with it here: microphone and loudspeaker")
-    talk.add_argument("agent", metavar="AGENT", help="file.py, file.py:Class or module:Class")
-    for way, what in (("input", "microphone"), ("output", "loudspeaker")):
-        talk.add_argument(
-            f"--{way}",
-            metavar="DEVICE",
-            help=f"the {what}: an index of `agentkit devices`, a name or a part of one",
-        )
-    duplex = talk.add_mutually_exclusive_group()
-    duplex.add_argument(
-        "--full-duplex",
-        dest="duplex",
-        action="store_const",
-        const="full",
-        help="talk over it at any time: its echo is taken out of what the microphone hears"
-        " (default where the echo canceller is installed)",
-    )
-    duplex.add_argument(
-        "--half-duplex",
-        dest="duplex",
-        action="store_const",
-        const="half",
-        help="it does not listen while it speaks",
-    )
-    talk.add_argument(
-        "--buffer",
-        type=float,
-        default=20.0,
-        metavar="MS",
-        help="sound that changes hands at a time; longer if it stutters (default: 20)",
-    )
-    _backend_flags(talk, Path("out/talk"))
-    talk.set_defaults(run=_talk)
-
+    add_talk(commands)
     devices = commands.add_parser("devices", help="the microphones and loudspeakers here")
     devices.set_defaults(run=_devices)
 
@@ -188,7 +144,7 @@ def _phone_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     serve.add_argument(
         "--log-words", action="store_true", help="log what is said: it is personal data"
     )
-    _backend_names(serve)
+    backend_names(serve)
     serve.set_defaults(run=_serve)
 
     call = commands.add_parser("call", help="have a number called; a running server answers")
@@ -206,17 +162,6 @@ def _address(text: str) -> tuple[str, int]:
     if not port.isdecimal() or int(port) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is no HOST:PORT")
     return host.strip("[]") or "127.0.0.1", int(port)
-
-
-def _backend_flags(parser: argparse.ArgumentParser, out: Path) -> None:
-    parser.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"default: {out}")
-    _backend_names(parser)
-
-
-def _backend_names(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--flux", help="deepgram, cloudflare, local, or a ws:// or wss:// URL")
-    parser.add_argument("--llm", metavar="NAME", help="a language model, as backend/model")
-    parser.add_argument("--tts", metavar="NAME", help="a voice, as backend/model:voice")
 
 
 # ------------------------------------------------------------------------------------ commands
@@ -254,47 +199,8 @@ async def _call(given: argparse.Namespace, agent_class: type[Agent], cues: Seque
     async def reach(backends: Backends, recording: Path) -> Transport:
         return await _caller(cues, backends, recording)
 
-    record = await _converse(given, agent_class, reach)
+    record = await converse(given, agent_class, reach)
     return 0 if record.turns and not record.errors else 1
-
-
-async def _converse(
-    given: argparse.Namespace,
-    agent_class: type[Agent],
-    reach: Callable[[Backends, Path], Awaitable[Transport]],
-) -> CallRecord:
-    """Hold one call; write what it leaves behind.
-
-    Args:
-        given: flags of `_backend_flags`.
-        agent_class: whose instance answers.
-        reach: makes the caller's side, from the backends and where its recording belongs.
-    """
-    flags = {"flux": given.flux, "llm": given.llm, "tts": given.tts}
-    settings = Settings.load(flags=flags, env=os.environ, folder=Path.cwd(), agent=agent_class)
-    print(settings.describe(), flush=True)
-    out: Path = given.out
-    async with open_backends(settings, agent_class) as backends:
-        agent = agent_class()
-        async with contextlib.aclosing(await reach(backends, out / "call.wav")) as transport:
-            with RecordWriter(out / "record.jsonl", agent.policy()) as writer:
-                session = Session(
-                    agent,
-                    transport,
-                    flux=backends.source(),
-                    llm=backends.llm,
-                    tts=backends.tts,
-                    observers=[LiveView(), writer],
-                )
-                async with session:
-                    record = await session.run()
-    written, sound = read_record(out / "record.jsonl"), out / "call.wav"
-    (out / "timeline.svg").write_text(draw_call(written, sound), encoding="utf-8")
-    (out / "report.html").write_text(report_html(written, sound), encoding="utf-8")
-    print(_totals(record))
-    print(f"{out}/call.wav (caller left, agent right), record.jsonl, timeline.svg, and")
-    print(f"{out}/report.html: open it in a browser to look at the call and to listen to it")
-    return record
 
 
 async def _caller(cues: Sequence[Cue], backends: Backends, recording: Path) -> FileTransport:
@@ -327,56 +233,6 @@ async def _spoken(voice: TTS, text: str) -> bytes:
     stream.end()
     made = b"".join([event.data async for event in stream if isinstance(event, SpeechAudio)])
     return convert(made, voice.format, CALLER)
-
-
-def _totals(record: CallRecord) -> str:
-    drafts = ", ".join(f"{count} {what}" for what, count in record.drafts.items()) or "none"
-    reactions = sorted(
-        (turn.times.first_sound_sent - turn.times.ended) * 1000
-        for turn in record.turns
-        if turn.times and turn.times.ended is not None and turn.times.first_sound_sent is not None
-    )
-    median = f"{reactions[len(reactions) // 2]:.0f} ms" if reactions else "none"
-    saved = sum(turn.times.saved for turn in record.turns if turn.times)
-    return (
-        f"{len(record.turns)} turns; drafts: {drafts}; reaction after the end of the turn: {median}"
-        f" (median); saved by drafts: {saved:.1f} s in all; ended: {record.reason}"
-    )
-
-
-def _talk(given: argparse.Namespace) -> int:
-    from agentkit.transports.desktop import DesktopTransport
-
-    agent_class = load_agent(given.agent)
-
-    async def reach(backends: Backends, recording: Path) -> Transport:
-        transport = DesktopTransport(
-            input=given.input,
-            output=given.output,
-            duplex=given.duplex,
-            voice=backends.tts.format,
-            buffer=given.buffer / 1000,
-            recording=recording,
-        )
-        await transport.connect()
-        print(f"{transport.describe()}\nCtrl-C ends the conversation", flush=True)
-        _end_on_interrupt(transport)
-        return transport
-
-    record = asyncio.run(_converse(given, agent_class, reach))
-    return 1 if record.errors or record.reason == "transport failed" else 0
-
-
-def _end_on_interrupt(transport: DesktopTransport) -> None:
-    """The first Ctrl-C ends the call in order; the next one, or the first on Windows, all."""
-    loop = asyncio.get_running_loop()
-
-    def end() -> None:
-        loop.remove_signal_handler(signal.SIGINT)
-        transport.call_is_over()
-
-    with contextlib.suppress(NotImplementedError):
-        loop.add_signal_handler(signal.SIGINT, end)
 
 
 def _devices(_given: argparse.Namespace) -> int:

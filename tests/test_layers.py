@@ -44,6 +44,7 @@ LAYERS: dict[str, float] = {
     "agentkit.transports.audiosocket": 3,
     "agentkit.transports.pacer": 3,
     "agentkit.transports.playout": 3,
+    "agentkit.transports.recording": 3,
     "agentkit.transports.rings": 3,
     "agentkit.transports.soundcard": 3,
     "agentkit.transports.wav": 3,
@@ -57,6 +58,8 @@ LAYERS: dict[str, float] = {
     "agentkit.backends": 3.5,
     "agentkit.cli": 5,
     "agentkit.loading": 5,
+    "agentkit.talk": 5,
+    "agentkit.conversing": 5,
     "agentkit.testing": 5,
 }
 """A module has the layer of the longest name here that it begins with. Fractions order the modules

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
-import unicodedata
 from collections.abc import Sequence
 from typing import TextIO
 
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.core.words import hide_keys
+from agentkit.observe.cells import ending, plain, wrap
 
 _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 _COLOURS = {"caller": "\x1b[36m", "agent": "\x1b[32m", "note": "\x1b[33m"}
@@ -128,23 +127,18 @@ class LiveView:
         """The caller's words as they come, on one line that is written anew."""
         if not self._tty:
             return
-        text = _plain(text)
-        room = max(8, _columns() - _MARGIN - 1)
-        if _width(text) > room:
-            while _width(text) > room - 3:
-                text = text[1:]
-            text = "..." + text
+        text = ending(plain(text), max(8, _columns() - _MARGIN - 1))
         self._growing = f"{_LINE_START}{at:7.2f}  {_DIM}{'caller':<10}  {text}{_RESET}"
         self._write(self._growing)
 
     def _line(self, at: float, who: str, label: str, text: str, *, dim: bool = False) -> None:
-        text = _plain(text)
+        text = plain(text)
         if not self._tty:
             self._write(f"{at:7.2f}  {label:<10}  {text}\n")
             return
         colour = _DIM if dim else _COLOURS[who]
         room = max(20, _columns() - _MARGIN - 1)
-        first, *rest = textwrap.wrap(text, room) or [""]
+        first, *rest = (line.rstrip() for line in wrap(text, room))
         lines = [f"{at:7.2f}  {colour}{label:<10}  {first}{_RESET}\n"]
         lines += [f"{' ' * _MARGIN}{colour}{line}{_RESET}\n" for line in rest]
         # The line with the caller's growing words is kept below, until their turn has its own.
@@ -162,17 +156,3 @@ class LiveView:
 
 def _columns() -> int:
     return shutil.get_terminal_size().columns
-
-
-def _plain(text: str) -> str:
-    """Without control characters: what people say must not steer the terminal."""
-    plain = (" " if unicodedata.category(letter) == "Cc" else letter for letter in text)
-    return "".join(plain).strip()
-
-
-def _width(text: str) -> int:
-    """Columns that a text takes: wide East Asian letters take two, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(letter) else 1 + (unicodedata.east_asian_width(letter) in "WF")
-        for letter in text
-    )
