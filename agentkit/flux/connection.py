@@ -82,7 +82,7 @@ class Connection:
         self._end_turn_after: int | None = None
         self._close_by: float | None = None
         self._leaving: str | None = None
-        self._told_timeout: float | None = None
+        self._told: SourceTuned | None = None
 
     # -------------------------------------------------------------------- what is asked of it
 
@@ -125,7 +125,7 @@ class Connection:
 
         Cancelling closes the socket at once.
         """
-        self._tell_timeout()
+        self._tell_tuned()
         sender = asyncio.create_task(self._send_all(), name=f"flux sender {self.number}")
         listener = asyncio.create_task(self._listen(), name=f"flux listener {self.number}")
         tasks = (sender, listener)
@@ -199,7 +199,7 @@ class Connection:
                 await self._send(FORCE_END_TURN)
         message = self._configuring.next_message(now)
         if message is not None:
-            self._tell_timeout()
+            self._tell_tuned()
             await self._send(message)
 
     async def _send_chunk(self, now: float) -> None:
@@ -266,7 +266,7 @@ class Connection:
             self.wake()
         elif isinstance(message, ConfigureFailure):
             self._configuring.failed(message.description)
-            self._tell_timeout()
+            self._tell_tuned()
             self._odd(f"configure refused {message.code}")
             self.wake()
         elif isinstance(message, WarningMessage):
@@ -289,11 +289,18 @@ class Connection:
         else:
             self._emit(event)
 
-    def _tell_timeout(self) -> None:
-        timeout = self._configuring.wanted.turn_timeout
-        if timeout != self._told_timeout:
-            self._told_timeout = timeout
-            self._emit(SourceTuned(timeout))
+    def _tell_tuned(self) -> None:
+        """Say how Flux listens, if that is news: as it was asked to, until it refuses."""
+        wanted = self._configuring.wanted
+        tuned = SourceTuned(
+            wanted.turn_timeout,
+            wanted.eager_eot_threshold,
+            wanted.effective_eot_threshold,
+            "eager_eot_threshold" in self._configuring.configurable,
+        )
+        if tuned != self._told:
+            self._told = tuned
+            self._emit(tuned)
 
     def _odd(self, kind: str) -> None:
         self._stats.oddities += 1

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentkit.core.history import Message, ToolCall
+from agentkit.core.history import AssistantMessage, Message, ToolCall
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,18 @@ class LLMRequest:
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
     draft: bool = False
+
+
+def estimated_tokens(request: LLMRequest) -> int:
+    """About how many tokens a request's prompt is, at four characters a token."""
+    characters = len(request.instructions)
+    for message in request.messages:
+        characters += len(message.text) + 16
+        if isinstance(message, AssistantMessage):
+            characters += sum(len(call.arguments) + len(call.name) for call in message.tool_calls)
+    for tool in request.tools:
+        characters += len(tool.name) + len(tool.description) + len(str(tool.parameters))
+    return characters // 4 + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,9 @@ async def generate(
         calls: list[ToolCall] = []
         offered = tuple(tools) if step < MAX_STEPS - 1 else ()
         request = LLMRequest(instructions, tuple(told), offered, draft=run.draft)
+        run.ask(request)
+        if run.closed:
+            return  # there is no budget for it (T9)
         async with aclosing(llm.stream(request)) as stream:
             async for event in stream:
                 if isinstance(event, TextDelta):

@@ -12,6 +12,8 @@ from agentkit._cancelling import cancelled_if_asked
 from agentkit.core.commands import StartReply
 from agentkit.core.events import (
     Event,
+    ModelAsked,
+    ModelCounted,
     ReplyDone,
     ReplyFailed,
     ReplyText,
@@ -20,7 +22,7 @@ from agentkit.core.events import (
 )
 from agentkit.core.history import ToolCall, ToolMessage
 from agentkit.errors import AgentkitError, BackendError, DraftFenceError
-from agentkit.llm.base import Usage
+from agentkit.llm.base import LLMRequest, Usage, estimated_tokens
 from agentkit.session.audio import ReplyAudio
 from agentkit.session.handles import Turn
 from agentkit.tts.base import TTS, SpeechAudio, SpeechStream
@@ -135,8 +137,15 @@ class ReplyRun:
         for task in self._lookups:
             task.cancel()
 
+    def ask(self, request: LLMRequest) -> None:
+        """The model is about to be asked."""
+        self._around.post(ModelAsked(self.id, estimated_tokens(request)))
+
     def spend(self, usage: Usage) -> None:
-        """A request to the model has cost this much."""
+        """A request to the model has cost this much, by the provider's own count, if it counts."""
+        if usage.input or usage.output:
+            counted = ModelCounted(self.id, usage.input, usage.output, usage.cached)
+            self._around.post(counted)
         self.usage = Usage(
             self.usage.input + usage.input,
             self.usage.output + usage.output,
