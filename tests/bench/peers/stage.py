@@ -46,6 +46,9 @@ ROOT = Path(__file__).parents[3]
 HOME = Path(os.environ.get("AGENTKIT_PEERS", Path.home() / ".cache/agentkit/peers"))
 """Where each peer's environment is."""
 
+MACHINE = machine_line()
+"""Found out before this process keeps to one processor."""
+
 FIRST_TOKEN, PER_TOKEN, FIRST_AUDIO = 0.3, 0.02, 0.1
 """Seconds: from a request to its first token, from token to token, from a text to its audio."""
 VOICE_PACE = 20.0
@@ -338,7 +341,7 @@ async def perform(
 
     Raises TimeoutError if a call is not taken within 20 s.
     """
-    row = Row(framework, boundary, script, calls, "", machine_line(), command, time.time())
+    row = Row(framework, boundary, script, calls, "", MACHINE, command, time.time())
     row.version, row.importing = version_of(framework), import_seconds(framework)
     async with Stage(boundary, script) as stage:
         bot = Served(command_of(framework, boundary), stage.settings, log, BOTS)
