@@ -24,6 +24,10 @@ PYPROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 PACKAGES := agentkit plugins/agentkit-local/agentkit_local
 CODE := agentkit plugins examples tests conftest.py
 
+# $(call pytest,WORKERS,ARGUMENTS): the tests in so many processes at once, which hash alike, since all of
+# them have to find the same tests in the same order. Many tests wait in real time, so that cores are left over.
+pytest = PYTHONHASHSEED=$$RANDOM $(BIN)/python -m pytest -n $(1) $(2)
+
 # $(call step,WORDS,COMMANDS): says what is done, does it, says how long it took.
 step = echo "$(1) ..."; SECONDS=0; { $(2); }; echo "  done in $$SECONDS s"
 # $(call apt,PACKAGES): Debian packages, as root or with sudo.
@@ -76,16 +80,17 @@ demo: $(VENV)/runs
 	@$(BIN)/agentkit demo
 
 test: $(VENV)/develops $(VENV)/speaks
-	@$(BIN)/python -m pytest
+	@$(call pytest,2,--dist loadfile)
 	@$(MAKE) --no-print-directory test-pbx
 	@$(MAKE) --no-print-directory test-page
 	@$(MAKE) --no-print-directory test-worker
 	@$(MAKE) --no-print-directory test-desktop
 
-# The exchange and the telephone are fetched once, to a place that outlives a clone.
+# The exchange and the telephone are fetched once, to a place that outlives a clone. Each process of the
+# tests has an exchange of its own.
 test-pbx: $(VENV)/develops
 	@tests/pbx/fetch.sh
-	@$(BIN)/python -m pytest tests/pbx
+	@$(call pytest,4,--dist worksteal tests/pbx)
 
 test-page: $(VENV)/develops $(VENV)/browses
 	@$(BIN)/python -m pytest tests/browser
@@ -93,7 +98,7 @@ test-page: $(VENV)/develops $(VENV)/browses
 # The Worker is built as for Cloudflare, and runs in workerd, which wrangler brings.
 test-worker: $(VENV)/develops $(VENV)/speaks $(VENV)/browses
 	@tests/worker/fetch.sh $(VENV)
-	@$(BIN)/python -m pytest tests/worker
+	@$(call pytest,2,--dist loadfile tests/worker)
 
 # The sound server is private to the tests; PyAudio is built, since it has no wheel for Linux.
 test-desktop: $(VENV)/develops $(VENV)/speaks
