@@ -13,6 +13,7 @@ from agentkit.core.history import ToolCall
 from agentkit.errors import ConfigError, UsageError
 from agentkit.llm import base
 from agentkit.llm.base import LLM, Finish, LLMEvent, LLMRequest
+from agentkit.testing.backends import ScriptedLLM
 from agentkit.testing.clock import in_virtual_time
 from agentkit.testing.conformance import LLM_CHECKS, LLMRig, NotConforming, check_llm
 from tests.testing.broken_models import BROKEN, KEY, WORDS, FarEnd, ReadsOn, Right
@@ -40,6 +41,24 @@ async def test_a_right_model_passes_all_checks() -> None:
     outcome = await check_llm(rig_of(Right))
     assert outcome.passed == tuple(check.name for check in LLM_CHECKS)
     assert not outcome.left_out
+
+
+@in_virtual_time()
+async def test_the_scripted_model_passes() -> None:
+    made: list[ScriptedLLM] = []
+
+    def make() -> LLM:
+        made.append(ScriptedLLM(lambda _: "".join(WORDS), per_token=0.2))
+        return made[-1]
+
+    def open_requests() -> int:
+        return sum(each.closed is None for llm in made for each in llm.generations)
+
+    rig = LLMRig(make=make, open_requests=open_requests, spans=0.6)
+    outcome = await check_llm(rig)
+    assert set(outcome.left_out) == {
+        "tool_calls_are_whole", "failures_are_typed", "secrets_do_not_show",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from agentkit.testing.backends import ScriptedTTS
 from agentkit.testing.clock import in_virtual_time
 from agentkit.testing.conformance import TTS_CHECKS, NotConforming, TTSRig, check_tts
 from agentkit.tts import base
@@ -34,6 +35,28 @@ async def test_a_right_voice_passes_all_checks() -> None:
     outcome = await check_tts(rig_of(Right))
     assert outcome.passed == tuple(check.name for check in TTS_CHECKS)
     assert not outcome.left_out
+
+
+@in_virtual_time()
+async def test_the_scripted_voice_passes() -> None:
+    made: list[ScriptedTTS] = []
+
+    def make() -> TTS:
+        made.append(ScriptedTTS(per_character=0.06, pace=50.0, words=True))
+        return made[-1]
+
+    def open_requests() -> int:
+        return sum(stream.closed_at is None for tts in made for stream in tts.streams)
+
+    rig = TTSRig(
+        make=make,
+        open_requests=open_requests,
+        spans=0.5,
+        seconds=lambda text: 0.06 * len(text),
+        voice="other",
+    )
+    outcome = await check_tts(rig)
+    assert set(outcome.left_out) == {"failures_are_typed", "secrets_do_not_show"}
 
 
 @pytest.mark.parametrize(
