@@ -16,6 +16,7 @@ from agentkit.core import events as ev
 from agentkit.errors import ConfigError
 from agentkit.flux import CLOUDFLARE, FluxOptions, FluxSource, FluxTimings
 from agentkit.testing import ScriptedFlux
+from agentkit.testing.clock import in_virtual_time
 
 LINE = AudioFormat("linear16", 16000)
 SECRET = "dg-very-secret-key"
@@ -330,6 +331,7 @@ async def test_closing_is_quick_and_idempotent() -> None:
         assert time.monotonic() - began < 0.1
 
 
+@in_virtual_time(until=60)
 async def test_closing_while_connecting() -> None:
     async with ScriptedFlux(accept_delay=2) as flux:
         source = FluxSource(url=flux.url)
