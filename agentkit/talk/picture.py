@@ -161,7 +161,7 @@ def _meter(name: str, level: float, long: int, *, muted: bool = False) -> Line:
 def _figures(view: TalkView, room: int) -> list[Line]:
     """The last turn's latency and what drafts were good for; the shorter the less room there is."""
     last = _last(view.last)
-    drafts = f"drafts held: {view.held_drafts} of {view.drafts}" if view.drafts else ""
+    drafts = f"drafts kept: {view.kept_drafts} of {view.drafts}" if view.drafts else ""
     saved = f"saved in all: {view.saved:.1f} s" if view.saved else ""
     for parts in ((*last, saved, drafts), (*last, saved), last, last[:1]):
         text = ", ".join(filter(None, parts))

@@ -85,7 +85,7 @@ class TalkView:
         playing: the id of the one that has the floor; None: none has.
         last: the times of the last turn that was answered.
         saved: seconds that drafts have saved in all.
-        drafts: how many were begun, and how many of them held.
+        drafts: how many were begun; `kept_drafts`: how many of them became the reply.
         muted: the caller is not listened to.
         ending: the caller has said that they are done.
     """
@@ -97,7 +97,7 @@ class TalkView:
         self.playing: int | None = None
         self.last: cmd.TurnTimes | None = None
         self.saved = 0.0
-        self.drafts = self.held_drafts = 0
+        self.drafts = self.kept_drafts = 0
         self.turns = 0
         self.muted = False
         self.ending = False
@@ -209,7 +209,7 @@ class TalkView:
                 self.replies[reply].pieces[piece:] = [(text, 0.0)]
             case cmd.Commit(reply=reply) if self._adopted(reply):
                 self.replies[reply].draft = False
-                self.held_drafts += 1
+                self.kept_drafts += 1
             case cmd.Park(reply=reply) if reply in self.replies:
                 self._parked[reply] = self.replies[reply]
                 self._dropped(now, reply, "parked")

@@ -24,6 +24,8 @@ WAYS: tuple[Direction, ...] = ("input", "output")
 
 MOST_WAITING = 3.0
 """Seconds of the microphone that wait for a busy event loop before the oldest are dropped."""
+SHORTEST_HALF = 0.01
+"""Seconds: the loudspeaker's buffer is not halved below that, for Python would often be late."""
 _LONGEST_DELAY = 5.0
 """Seconds: what a card's clock says beyond it, it does not know."""
 _USUAL_RATES = (48000, 44100, 16000)
@@ -394,7 +396,9 @@ class SoundCard:
         self, pyaudio: Any, devices: list[Device], way: Direction, callback: Callable[..., Any]
     ) -> _Stream:
         device = choose(devices, self._wanted[way], way)
-        buffer = self._buffer if way == "input" else self._buffer / 2
+        buffer = self._buffer
+        if way == "output":
+            buffer = max(buffer / 2, min(buffer, SHORTEST_HALF))
         stream = _Stream(pyaudio, self._audio, device, way, buffer, callback)
         self._streams.append(stream)
         return stream

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from agentkit.audio import AudioFormat, Encoding, Reframer, first_sound, is_silent
+from agentkit.audio.frames import QUIETEST, loudness
 from agentkit.audio.g711 import decode, encode
 
 LINE = AudioFormat("linear16", 16000)
@@ -72,3 +73,12 @@ def test_padding_makes_one_whole_frame() -> None:
     reframer.push(b"ab")
     assert reframer.flush(b"\xff") == b"ab\xff\xff\xff"
     assert reframer.flush(b"\xff") == b"", "nothing was left"
+
+
+@pytest.mark.parametrize(
+    ("samples", "decibels"),
+    [([], QUIETEST), ([0] * 9, QUIETEST), ([32767, -32768], 0.0), ([3277, -3277], -20.0)],
+)
+def test_loudness_is_in_decibels_of_full_scale(samples: list[int], decibels: float) -> None:
+    assert loudness(array("h", samples).tobytes()) == pytest.approx(decibels, abs=0.01)
+    assert loudness(array("h", samples).tobytes() + b"x") == pytest.approx(decibels, abs=0.01)

@@ -12,10 +12,13 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 STARTING = 10.0
 """Seconds it has to start in: a tenth of one on a quiet machine."""
@@ -121,6 +124,66 @@ class Pulse:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Sounding:
+    """A stretch of sound that is not silence: when it began and ended, in seconds of `time`."""
+
+    begin: float
+    end: float
+
+
+class Ear:
+    """Listens to what a sink plays, from the moment it is made, and knows when it did.
+
+    What PulseAudio gives of a sink is at most a few milliseconds old; the sample that came soonest
+    tells when the others were played.
+
+    Args:
+        pulse: the server.
+        sink: the sink's name.
+    """
+
+    RATE = 48000
+
+    def __init__(self, pulse: Pulse, sink: str) -> None:
+        self._process = subprocess.Popen(
+            ["parec", "-d", f"{sink}.monitor", "--format=s16le", f"--rate={self.RATE}",
+             "--channels=1", "--raw", "--latency-msec=2"],
+            env=os.environ | pulse.environment, stdout=subprocess.PIPE, bufsize=0,
+        )  # fmt: skip
+        self._data = bytearray()
+        self._soonest = float("inf")
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._thread.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def soundings(self, gap: float = 0.05, least: int = 200) -> list[Sounding]:
+        """All that sounded so far, in stretches with this much silence between, in seconds."""
+        data = bytes(self._data[: len(self._data) // 2 * 2])
+        loud = np.flatnonzero(np.abs(np.frombuffer(data, np.int16).astype(int)) > least)
+        if not len(loud):
+            return []
+        breaks = np.flatnonzero(np.diff(loud) > gap * self.RATE)
+        begins, ends = loud[[0, *(breaks + 1)]], loud[[*breaks, -1]]
+        return [
+            Sounding(self._soonest + begin / self.RATE, self._soonest + (end + 1) / self.RATE)
+            for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)
+        ]
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        while data := os.read(self._process.stdout.fileno(), 65536):
+            now = time.monotonic()
+            self._data += data
+            self._soonest = min(self._soonest, now - len(self._data) / 2 / self.RATE)
 
 
 def _wait_for(path: Path) -> None:

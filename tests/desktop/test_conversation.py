@@ -27,17 +27,26 @@ from agentkit.session import CallRecord, Session
 from agentkit.transports.desktop import DesktopTransport
 from tests.desktop.pulse import Pulse
 from tests.desktop.test_transport import AllEars
+from tests.talk.terminals import on_terminal
 
 SCRIPT = """
 otherwise = "I see. He was a young man."
 unprompted = "Are you still there?"
 """
+AGENT = """
+from agentkit import Agent
+
+class Clerk(Agent):
+    greeting = "Hello."
+    farewell = "Goodbye."
+"""
 BUFFER = 0.04
 """Seconds: these tests are not for how quick it is, and may have a busy machine."""
 LONG = (
     "Hello and welcome. I will now tell you a rather long story about a man who lived in a small"
-    " house by the sea, and who went fishing every day, whatever the weather was like."
+    " house by the sea."
 )
+"""Seven seconds of speech."""
 
 
 class Storyteller(Agent):
@@ -138,13 +147,13 @@ async def test_a_caller_who_talks_over_it_interrupts_it_and_is_answered(
     with pulse.acoustics():
         transport = DesktopTransport(duplex="full", buffer=BUFFER)
         async with conversation(transport, script) as (witness, _):
-            await witness.hears(3.0)
+            await witness.hears(2.0)
             await pulse.say(speech)
             await witness.until(lambda: len(witness.replies) > 1)
         story, *answers = witness.replies
         assert story.interrupted
         assert LONG.startswith(story.heard)
-        assert 3.0 * 10 < len(story.heard) < len(LONG)
+        assert 2.0 * 10 < len(story.heard) < len(LONG)
         # It stopped for the first words, so that the last ones were heard with nothing else.
         assert "man" in witness.turns[-1].text.casefold()
         assert "young man" in answers[-1].heard
@@ -156,7 +165,7 @@ async def test_half_duplex_hears_the_caller_only_after_the_agent(
     with pulse.acoustics():
         transport = DesktopTransport(duplex="half", buffer=BUFFER)
         async with conversation(transport, script) as (witness, _):
-            await witness.hears(2.0)
+            await witness.hears(1.0)
             await pulse.say(speech)
             await witness.until(lambda: bool(witness.replies))
             assert witness.replies[0].heard == LONG
@@ -172,7 +181,7 @@ async def test_talk_holds_a_conversation_until_ctrl_c(
     pulse: Pulse, speech: Path, script: Path, tmp_path: Path
 ) -> None:
     agent, out = tmp_path / "agent.py", tmp_path / "out"
-    agent.write_text("from agentkit import Agent\nclass A(Agent):\n    greeting = 'Hello.'\n")
+    agent.write_text(AGENT)
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("agentkit")),
         *("talk", str(agent), "--input", "pulse", "--full-duplex", "--out", str(out)),
@@ -200,6 +209,7 @@ async def test_talk_holds_a_conversation_until_ctrl_c(
             process.kill()
             await process.wait()
     assert process.returncode == 0
+    assert "agent       Goodbye." in rest.decode()
     assert "ended: caller hung up" in rest.decode()
     record = read_record(out / "record.jsonl")
     assert any(isinstance(event, ev.TurnEnded) for _, event, _ in record.entries)
@@ -207,3 +217,40 @@ async def test_talk_holds_a_conversation_until_ctrl_c(
         assert file.getnchannels() == 2
         assert file.getnframes() / file.getframerate() > 4
     assert (out / "timeline.svg").exists()
+
+
+def test_talk_is_seen_in_a_terminal_and_lines_can_be_typed(
+    pulse: Pulse, script: Path, tmp_path: Path
+) -> None:
+    agent, out = tmp_path / "agent.py", tmp_path / "out"
+    agent.write_text(AGENT)
+    command = (
+        str(Path(sys.executable).with_name("agentkit")),
+        *("talk", str(agent), "--input", "pulse", "--full-duplex", "--out", str(out)),
+        *("--flux", "local", "--llm", f"local/script:{script}", "--tts", "local/pico"),
+    )
+    with on_terminal(command) as desk:
+        desk.until(lambda: desk.screen.alternate)
+        desk.until("● speaking")
+        assert "echo canceller" in desk.lines[1]
+        desk.until("speaker █")
+        desk.until("agent   Hello.")
+        desk.press("t")
+        desk.until("Enter send")
+        assert "mic muted" in desk.text
+        desk.press("who was he?\r")
+        desk.until("you     who was he?")
+        desk.until("agent   I see. He was a young man.")
+        desk.press("\x1b")
+        desk.until("mic ·")
+        desk.press("q")
+        desk.until("● ending")
+        assert desk.end() == 0
+        assert not desk.screen.alternate
+        assert "agent   Goodbye." in desk.text
+        assert "ended: caller hung up" in desk.text
+    record = read_record(out / "record.jsonl")
+    ended = [event for _, event, _ in record.entries if isinstance(event, ev.TurnEnded)]
+    assert [event.text for event in ended] == ["who was he?"]
+    with wave.open(str(out / "call.wav")) as file:
+        assert file.getnframes() / file.getframerate() > 3

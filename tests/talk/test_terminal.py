@@ -67,14 +67,13 @@ def test_typing_makes_a_turn_and_mutes_meanwhile() -> None:
         desk.until(f"agent   {ANSWER}")
 
 
-@pytest.mark.parametrize("way", ["q", "\x03", "\x04"])
-def test_the_end_is_a_farewell_and_the_conversation_stays_to_be_read(way: str) -> None:
+def test_the_end_is_a_farewell_and_the_conversation_stays_to_be_read() -> None:
     with scene() as desk:
         desk.do("ears.start('hello')", f"say('{ANSWER}')", "say('')", "ears.end('hello there')")
         desk.until(f"agent   {ANSWER}")
         assert desk.screen.alternate
         assert not desk.mode[3] & termios.ECHO
-        desk.press(way)
+        desk.press("q")
         assert desk.end() == 0
         assert desk.lines[0] == "you     hello there"
         assert "agent   Goodbye." in desk.text
@@ -94,7 +93,7 @@ def test_asked_twice_it_ends_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("way", "status"),
-    [("SIGTERM", 0), ("SIGHUP", 0), ("SIGQUIT", -signal.SIGQUIT), ("hangs", -signal.SIGQUIT)],
+    [("SIGTERM", 0), ("hangs", -signal.SIGQUIT)],
 )
 def test_the_terminal_is_given_back_whatever_happens(way: str, status: int) -> None:
     with scene() as desk:
@@ -103,7 +102,7 @@ def test_the_terminal_is_given_back_whatever_happens(way: str, status: int) -> N
             desk.tell("import time; time.sleep(60)")
             desk.press("\x1c")
         else:
-            os.kill(desk.pid, getattr(signal, way))
+            os.kill(desk.pid, signal.SIGTERM)
         assert desk.end() == status
         given_back(desk)
 
@@ -182,16 +181,8 @@ def test_ctrl_z_gives_the_terminal_back_until_fg(tmp_path: Path) -> None:
         shell.until("\n64")
 
 
-def test_without_colours_there_are_none() -> None:
-    with scene(environment={"NO_COLOR": "1"}) as desk:
-        desk.do("ears.start('hello')", f"say('{ANSWER}')", "say('')", "ears.end('hello there')")
-        desk.until(f"agent   {ANSWER}")
-        assert not re.search(rb"\x1b\[[0-9;]*3[0-9]", desk.raw)
-        assert b"\x1b[0;2m" in desk.raw  # weight is no colour
-
-
 def test_what_else_is_printed_is_shown_in_its_place_and_again_at_the_end() -> None:
-    with scene() as desk:
+    with scene(environment={"NO_COLOR": "1"}) as desk:
         desk.do("print('an agent prints')", "sys.stdout.flush()")
         desk.do("os.write(2, b'\\x1b[33mALSA lib pcm.c: underrun occurred\\x1b[0m\\n')")
         desk.until("log     an agent prints")
@@ -200,6 +191,11 @@ def test_what_else_is_printed_is_shown_in_its_place_and_again_at_the_end() -> No
         assert desk.end() == 0
         assert desk.text.index("agent   Goodbye.") < desk.text.rindex("\nan agent prints")
         assert "\nALSA lib pcm.c: underrun occurred" in desk.text
+        ours = desk.raw[: desk.raw.rindex(b"\x1b[?1049l")]
+        assert not re.search(
+            rb"\x1b\[[0-9;]*3[0-9]", ours
+        )  # NO_COLOR: without colours there are none
+        assert b"\x1b[0;2m" in ours  # but weight is no colour
 
 
 def test_wide_letters_marks_and_text_from_right_to_left_leave_the_rest_in_its_place() -> None:
@@ -214,19 +210,10 @@ def test_wide_letters_marks_and_text_from_right_to_left_leave_the_rest_in_its_pl
         assert desk.screen.clears <= 2
         assert "you     مرحبا بالعالم" in desk.text
         assert "you     caf\xe9 👋 ok" in desk.text
-
-
-def test_it_draws_no_more_than_it_has_to() -> None:
-    with scene() as desk:
-        desk.until("● listening")
-        desk.do("levels[:] = [-96.0, -96.0]")
-        desk.until(lambda: desk.lines[2].startswith("mic ···"))
-        before = len(desk.raw)
-        began = time.monotonic()
-        desk.until(lambda: time.monotonic() - began > 1.2)
         # In a second in which nothing happens the clock is drawn: one line.
+        before, began = len(desk.raw), time.monotonic()
+        desk.until(lambda: time.monotonic() - began > 1.2)
         assert len(desk.raw) - before < 500
-        assert desk.raw.count(b"\x1b[2J") == 2
 
 
 def test_a_terminal_that_takes_nothing_holds_up_nobody() -> None:
@@ -235,7 +222,7 @@ def test_a_terminal_that_takes_nothing_holds_up_nobody() -> None:
         desk.press("\x13")  # Ctrl-S stops nothing
         desk.do(NOISE)
         desk.until("0.")
-        for _ in range(60):  # from now on nobody takes what is drawn: the pseudo-terminal is full
+        for _ in range(20):  # from now on nobody takes what is drawn: the pseudo-terminal is full
             desk.do(NOISE, "screen._show()", look=False)
         os.kill(desk.pid, signal.SIGTERM)
         assert desk.end() == 0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentkit.core import commands as cmd
@@ -114,7 +113,7 @@ def test_T3_a_parked_draft_can_become_the_reply() -> None:
     assert "(parked)" in told.text()
     told.play()
     assert f"agent   {HOURS}" in told.text()
-    assert told.view.held_drafts == told.view.drafts == 1
+    assert told.view.kept_drafts == told.view.drafts == 1
 
 
 def test_what_was_heard_of_a_reply_is_told_from_what_was_not() -> None:
@@ -156,7 +155,7 @@ def test_the_last_turn_is_given_in_figures() -> None:
     told.draft()
     assert (
         told.lines()[-2]
-        == ("last turn: reaction 250 ms, saved 400 ms, saved in all: 0.4 s, drafts held: 0 of 1")[
+        == ("last turn: reaction 250 ms, saved 400 ms, saved in all: 0.4 s, drafts kept: 0 of 1")[
             :79
         ]
         or "saved 400 ms" in told.lines()[-2]
@@ -204,8 +203,9 @@ def test_typing_and_help() -> None:
     assert "goodbye" in told.text(help=True)
 
 
-@pytest.mark.parametrize("help", [False, True])
+@settings(deadline=None, max_examples=60)
 @given(
+    help=st.booleans(),
     columns=st.integers(1, 120),
     rows=st.integers(1, 60),
     said=st.lists(st.text(max_size=200), max_size=6),

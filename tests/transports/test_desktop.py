@@ -217,3 +217,22 @@ async def test_levels_are_of_the_last_moment(use: Use) -> None:
         assert transport.level("output") == pytest.approx(-6, abs=0.1)
         await asyncio.sleep(1.0)
         assert transport.level("output") == -96
+
+
+@pytest.mark.parametrize(
+    ("buffer", "loudspeaker"), [(0.1, 0.05), (0.02, 0.01), (0.012, 0.01), (0.005, 0.005)]
+)
+@in_virtual_time()
+async def test_the_loudspeaker_takes_halves_of_a_buffer(
+    use: Use, buffer: float, loudspeaker: float
+) -> None:
+    fake = use(FakePyAudio())
+    async with talking(buffer=buffer) as (transport, _):
+        assert fake.streams["input"]._frames == 48000 * buffer
+        assert fake.streams["output"]._frames == 48000 * loudspeaker
+        transport.play(steady(1.0))
+        await asyncio.sleep(0.5)
+        transport.clear()
+        cleared = now()
+        await asyncio.sleep(0.5)
+        assert fake.last_sound() - cleared <= loudspeaker + 0.005 + fake.latency + 1e-6
