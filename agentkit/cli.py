@@ -144,6 +144,8 @@ def _phone_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     serve.add_argument(
         "--log-words", action="store_true", help="log what is said: it is personal data"
     )
+    page = "who may talk with it in a browser while there is no password (default: local)"
+    serve.add_argument("--web", choices=("local", "open", "off"), default="local", help=page)
     backend_names(serve)
     serve.set_defaults(run=_serve)
 
@@ -258,6 +260,7 @@ def _serve(given: argparse.Namespace) -> int:
         log=given.log or "info",
         log_words=given.log_words,
         flags={"flux": given.flux, "llm": given.llm, "tts": given.tts},
+        web=given.web,
     )
     status: int = server.serve(options)
     return status

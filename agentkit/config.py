@@ -58,6 +58,7 @@ NAMES: dict[str, str] = {
     "asterisk_password": "ASTERISK_PASSWORD",
     "transfer_to": "AGENTKIT_TRANSFER_TO",
     "max_calls": "AGENTKIT_MAX_CALLS",
+    "web_password": "AGENTKIT_WEB_PASSWORD",
     "phone_number": "AGENTKIT_PHONE_NUMBER",
 }
 """Each setting's name in the environment and in ``.env``; ``agentkit.toml`` has the short one."""
@@ -148,6 +149,7 @@ class Settings(BaseModel):
     asterisk_password: SecretStr | None = None
     transfer_to: str | None = None
     max_calls: str | None = None
+    web_password: SecretStr | None = None
     phone_number: str | None = None
     sources: Mapping[str, str] = {}
 

@@ -36,6 +36,7 @@ LAYERS: dict[str, float] = {
     "agentkit.tts.openai": 3,
     "agentkit.tts.requests": 3,
     "agentkit.transports": 2,
+    "agentkit.transports.browser": 3,
     "agentkit.transports.cues": 3,
     "agentkit.transports.desktop": 3,
     "agentkit.transports.echo": 3,

@@ -8,6 +8,7 @@
 ``POST /audiosocket/voice``  a UUID for one call over AudioSocket
 ``GET /healthz``           200 while calls are taken, 503 while draining
 ``GET /metrics``           Prometheus figures, for this machine and its own network
+``GET /``, ``/web/...``    the page in a browser: `agentkit.server.web`
 =========================  ===================================================================
 """
 
@@ -16,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -27,9 +27,9 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
-from agentkit.carriers.base import TOKEN, Message
+from agentkit.carriers.base import TOKEN
 from agentkit.carriers.documents import Document
 from agentkit.errors import AgentkitError
 from agentkit.server.access import Access, Refused, host_of, was_forwarded
@@ -38,6 +38,8 @@ from agentkit.server.desk import Desk
 from agentkit.server.metrics import CONTENT_TYPE
 from agentkit.server.signatures import SignedRequest
 from agentkit.server.state import Admission
+from agentkit.server.web import Lobby
+from agentkit.server.wire import SocketWire
 
 log = structlog.get_logger(__name__)
 
@@ -53,11 +55,19 @@ _OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled", "canc
 
 @dataclass(slots=True)
 class Office:
-    """What the routes need. ``desk`` is there once the application has started."""
+    """What the routes need.
+
+    Args:
+        access: who is answered.
+        public_url: where carriers reach the server; "" if it is not known.
+        desk: takes the calls; there once the application has started.
+        lobby: answers browsers; None: nobody does.
+    """
 
     access: Access
     public_url: str
     desk: Desk | None = None
+    lobby: Lobby | None = None
 
     def open_desk(self) -> Desk:
         """The desk. Never None while requests are answered."""
@@ -69,6 +79,7 @@ def make_app(office: Office) -> Starlette:
     """The application. The office's desk has to be open while it answers."""
     app = Starlette(
         routes=[
+            *(office.lobby.routes() if office.lobby is not None else ()),
             Route("/{carrier}/voice", _voice, methods=["GET", "POST"]),
             Route("/{carrier}/status", _status, methods=["GET", "POST"]),
             Route("/{carrier}/transfer", _transfer, methods=["GET", "POST"]),
@@ -198,44 +209,6 @@ def _json_fields(body: bytes) -> dict[str, str]:
 
 
 # --------------------------------------------------------------------------------------- media
-
-
-class SocketWire:
-    """A WebSocket of the application's, as a transport needs it."""
-
-    def __init__(self, socket: WebSocket) -> None:
-        self._socket = socket
-        self._closed = False
-
-    async def receive(self) -> Message | None:
-        """The next message; None once the socket is closed."""
-        if self._closed:
-            return None
-        message = await self._socket.receive()
-        if message["type"] != "websocket.receive":
-            self._closed = True
-            return None
-        text: str | None = message.get("text")
-        return text if text is not None else message["bytes"]
-
-    async def send(self, message: Message) -> None:
-        """Send a message. Raises ConnectionError if the socket is closed."""
-        if self._closed:
-            raise ConnectionError("the socket is closed")
-        kind = "text" if isinstance(message, str) else "bytes"
-        try:
-            await self._socket.send({"type": "websocket.send", kind: message})
-        except (WebSocketDisconnect, RuntimeError, OSError) as error:
-            self._closed = True
-            raise ConnectionError("the socket is closed") from error
-
-    async def close(self, code: int = 1000) -> None:
-        """Close the socket. Safe to call twice."""
-        if not self._closed:
-            self._closed = True
-            # The far end may have been faster.
-            with suppress(WebSocketDisconnect, RuntimeError, OSError):
-                await self._socket.close(code)
 
 
 async def _media(socket: WebSocket) -> None:

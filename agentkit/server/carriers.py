@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -50,13 +48,7 @@ def _timeless(signed: Callable[[SignedRequest, str], bool]) -> Signed:
 
 
 def _basic(request: SignedRequest, password: str, _now: float) -> bool:
-    """The password of HTTP's Basic scheme (RFC 7617), whoever the user is."""
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    try:
-        found = base64.b64decode(given.strip(), validate=True).partition(b":")[2]
-    except ValueError:
-        return False
-    return scheme.lower() == "basic" and hmac.compare_digest(found, password.encode())
+    return signatures.basic_password(request.headers, password)
 
 
 CARRIERS: Mapping[str, Carrier] = {

@@ -14,6 +14,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from agentkit.agent import Agent
+from agentkit.audio.formats import AudioFormat
 from agentkit.backends import Backends
 from agentkit.callcontrol.base import CallControl
 from agentkit.carriers.base import TOKEN, StreamStarted
@@ -27,6 +28,7 @@ from agentkit.session import CallInfo, Session
 from agentkit.session.session import Observer
 from agentkit.transports.base import Transport
 from agentkit.transports.phone import PhoneTransport, Wire, admit
+from agentkit.turns import TurnSource
 
 log = structlog.get_logger(__name__)
 
@@ -95,6 +97,11 @@ class Desk:
         self._calls: dict[tuple[str, str], Session | None] = {}
         self._none_left = asyncio.Event()
         self._none_left.set()
+
+    @property
+    def voice(self) -> AudioFormat:
+        """What the agents' voice is in."""
+        return self._backends.tts.format
 
     @property
     def is_full(self) -> bool:
@@ -166,16 +173,38 @@ class Desk:
         call = started.call if carrier.webhook.names_stream else ""
         return self.tokens.take(token, carrier.name, call)
 
-    async def take(self, name: str, call: str, transport: Transport, info: CallInfo) -> None:
-        """Hold a call on a transport that is there already; nothing happens if it may not begin.
+    async def take(
+        self,
+        name: str,
+        call: str,
+        transport: Transport,
+        info: CallInfo,
+        *,
+        admitted: bool = False,
+        observers: Sequence[Observer] = (),
+        ears: Callable[[TurnSource], TurnSource] = lambda source: source,
+        began: Callable[[Session], None] = lambda session: None,
+        turned_away: Callable[[str], None] = lambda why: None,
+    ) -> None:
+        """Hold a call on a transport that is there already. Closes the transport.
 
-        Closes the transport.
+        Args:
+            name: the carrier.
+            call: its id of the call.
+            transport: the caller.
+            info: who calls whom.
+            admitted: it was let in before it came: it may begin although calls are drained.
+            observers: of its session, beside those of every call.
+            ears: is given what listens; what it returns listens to this caller.
+            began: is given the session before anything happens in it.
+            turned_away: is told why the call may not begin: ``full``, ``twice``, ``draining``.
         """
-        async with self._counted_in(name, call) as refusal:
+        async with self._counted_in(name, call, admitted=admitted) as refusal:
             if refusal:
+                turned_away(refusal)
                 await transport.aclose()
             else:
-                await self._hold(name, transport, info)
+                await self._hold(name, transport, info, observers, ears, began)
 
     async def _turn_away(
         self, carrier: Carrier, wire: Wire, started: StreamStarted, control: CallControl | None
@@ -214,9 +243,17 @@ class Desk:
             self.metrics.active.labels(name).dec()
             self.state.end_call(name, call)
 
-    async def _hold(self, name: str, transport: Transport, info: CallInfo) -> None:
+    async def _hold(
+        self,
+        name: str,
+        transport: Transport,
+        info: CallInfo,
+        observers: Sequence[Observer] = (),
+        ears: Callable[[TurnSource], TurnSource] = lambda source: source,
+        began: Callable[[Session], None] = lambda session: None,
+    ) -> None:
         """One call. What goes wrong in it is logged, and stays its own."""
-        source = self._backends.source()
+        source = ears(self._backends.source())
         reason = "failed"
         with contextlib.ExitStack() as stack:
             # What is logged in this call's tasks, by whatever module, says whose it is.
@@ -229,12 +266,13 @@ class Desk:
                     flux=source,
                     llm=self._backends.llm,
                     tts=self._backends.tts,
-                    observers=self._observers(stack, name, agent, info),
+                    observers=[*self._observers(stack, name, agent, info), *observers],
                     call=info,
                     log_words=self.rules.log_words,
                 )
                 async with session:
                     self._calls[name, info.id] = session
+                    began(session)
                     try:
                         record = await session.run()
                         reason = record.reason

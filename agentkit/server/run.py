@@ -42,6 +42,7 @@ from agentkit.server.desk import Desk, Rules
 from agentkit.server.destinations import allowed
 from agentkit.server.metrics import Metrics, forget_process
 from agentkit.server.state import ALIVE, SharedState
+from agentkit.server.web import Lobby, Mode
 from agentkit.session import CallInfo
 from agentkit.transports.audiosocket import AudioSocketTransport, serve_audiosocket
 
@@ -76,6 +77,7 @@ class ServeOptions:
         log: the level.
         log_words: what was said goes to the log.
         flags: settings by their short names, as the command line gave them.
+        web: who may talk with the agent in a browser, as `agentkit.server.web` says.
     """
 
     agent: str
@@ -89,6 +91,7 @@ class ServeOptions:
     log: str = "info"
     log_words: bool = False
     flags: Mapping[str, str | None] | None = None
+    web: Mode = "local"
 
 
 def serve(options: ServeOptions) -> int:
@@ -107,7 +110,10 @@ def serve(options: ServeOptions) -> int:
     print(settings.describe(), flush=True)
     for line in _carrier_lines(settings):
         print(line, flush=True)
-    said = "answering on http://" + (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    url = "http://" + (f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    if (lobby := _office(options, settings, agent).lobby) is not None:
+        print(lobby.describe(url), flush=True)
+    said = f"answering on {url}"
     with listener, _shared_folder(options) as options:
         if options.workers > 1:
             return _supervise(options, listener, said)
@@ -183,7 +189,7 @@ def _serve_here(options: ServeOptions, listener: socket.socket, said: str, fleet
     configure_logging(options.log)
     agent = load_agent(options.agent)
     settings = _settings(options, agent)
-    office = Office(Access(settings), settings.public_url or "")
+    office = _office(options, settings, agent)
     state = SharedState(options.state, fleet=fleet)
 
     async def run() -> None:
@@ -198,6 +204,19 @@ def _serve_here(options: ServeOptions, listener: socket.socket, said: str, fleet
             runner.run(run())
     finally:
         state.close()
+
+
+def _office(options: ServeOptions, settings: Settings, agent: type[Agent]) -> Office:
+    office = Office(Access(settings), settings.public_url or "")
+    office.lobby = Lobby(
+        office.open_desk,
+        office.access,
+        public_url=office.public_url,
+        mode=options.web,
+        password=settings.by_name("AGENTKIT_WEB_PASSWORD"),
+        agent=agent.__name__,
+    )
+    return office
 
 
 @contextmanager

@@ -26,6 +26,16 @@ TOLERANCE = 300.0
 _PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
 
+def basic_password(headers: Mapping[str, str], password: str) -> bool:
+    """The password of HTTP's Basic scheme (RFC 7617), whoever the user is."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    try:
+        found = base64.b64decode(given.strip(), validate=True).partition(b":")[2]
+    except ValueError:
+        return False
+    return scheme.lower() == "basic" and hmac.compare_digest(found, password.encode())
+
+
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
     """A webhook's request, or the upgrade to a WebSocket.

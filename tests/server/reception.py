@@ -28,6 +28,7 @@ from agentkit.server.desk import Desk, Rules
 from agentkit.server.metrics import Metrics
 from agentkit.server.run import Server, listen, uvicorn_config
 from agentkit.server.state import SharedState
+from agentkit.server.web import Lobby, Mode
 from agentkit.testing.backends import Replies, ScriptedLLM, ScriptedTTS, tone
 from agentkit.testing.carriers import (
     FakeAsterisk,
@@ -285,6 +286,7 @@ async def serving(
     controls: Mapping[str, CallControl] | None = None,
     rules: Rules | None = None,
     state: SharedState | None = None,
+    web: Mode = "local",
 ) -> AsyncIterator[Reception]:
     """A server that answers on a port of the loopback interface.
 
@@ -299,12 +301,21 @@ async def serving(
         controls: the carriers' REST interfaces.
         rules: of the desk.
         state: what processes share.
+        web: who may talk with the agent in a browser.
     """
     tts = tts or ScriptedTTS(format=voice)
     model = llm or ScriptedLLM(replies)
     known = Settings(**{_SHORT[name]: value for name, value in (given or {}).items()})
     listener = listen("127.0.0.1", 0)
     office = Office(Access(known), known.public_url or "")
+    office.lobby = Lobby(
+        office.open_desk,
+        office.access,
+        public_url=office.public_url,
+        mode=web,
+        password=known.by_name("AGENTKIT_WEB_PASSWORD"),
+        agent=getattr(agent, "__name__", "Agent"),
+    )
     state = state or SharedState()
     reception: Reception
 
