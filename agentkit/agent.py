@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from agentkit.core.economy import Pace
 from agentkit.core.history import Message
 from agentkit.core.policy import Digits, Interruption, Limits, Policy, Silence, Speculation
 from agentkit.errors import UsageError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from agentkit.flux import FluxOptions
     from agentkit.llm import LLM
     from agentkit.tts import TTS
-    from agentkit.turns import TurnSource
+    from agentkit.turns import TurnProfile, TurnSource
 
 
 class Agent:
@@ -37,7 +38,10 @@ class Agent:
         llm: the model's name (``openai/gpt-4.1-mini``) or an `LLM`; None: what is set up.
         tts: the voice's name (``openai/gpt-4o-mini-tts:alloy``) or a `TTS`; None likewise.
         flux: options of the source of turns, or a `TurnSource`; None: the defaults.
-        speculation: how far replies are drafted ahead.
+        speculation: how far replies are drafted ahead, and what that may cost.
+        pace: the least time before an answer is heard; it does not depend on drafts.
+        profiles: how to listen to answers of a kind, by name, for `Session.listening`; besides
+            those of `agentkit.turns.PROFILES`.
         interruption: when the caller takes the floor.
         silence: what becomes of a caller who says nothing.
         digits: when keys that were pressed are complete.
@@ -54,6 +58,8 @@ class Agent:
     tts: str | TTS | None = None
     flux: FluxOptions | TurnSource | str | None = None
     speculation: Speculation = Speculation()
+    pace: Pace = Pace()
+    profiles: Mapping[str, TurnProfile] = {}
     interruption: Interruption = Interruption()
     silence: Silence = Silence()
     digits: Digits = Digits()
@@ -65,12 +71,18 @@ class Agent:
     _session: Session | None = None
     _acts_on_turns: ClassVar[bool] = False
     """It does something for each settled turn."""
+    _makes_ready: ClassVar[bool] = False
+    """It does something when the caller begins to speak."""
+    _expects_answers: ClassVar[bool] = False
+    """It names answers to its questions."""
 
     def __init_subclass__(cls) -> None:
         """Collect the tools, so that a mistake in one is found when the class is written."""
         super().__init_subclass__()
         cls.tools = collect(cls)
         cls._acts_on_turns = cls.on_turn is not Agent.on_turn
+        cls._makes_ready = cls.caller_began is not Agent.caller_began
+        cls._expects_answers = cls.answers_to is not Agent.answers_to
 
     @property
     def session(self) -> Session:
@@ -92,6 +104,7 @@ class Agent:
             limits=self.limits,
             silence=self.silence,
             digits=self.digits,
+            pace=self.pace,
             hedge=type(self).reply is Agent.reply,
             language=self.language,
             filler=self.filler or "",
@@ -113,6 +126,23 @@ class Agent:
 
     async def prepare(self, turn: Turn) -> Sequence[Message]:
         """Look things up for the model before it answers. Runs in drafts: it may only read."""
+        return ()
+
+    async def caller_began(self) -> None:
+        """Make ready what `prepare` and tools will need: the caller has begun to speak.
+
+        Runs beside the conversation, once for each time that they begin; it may only read. The
+        model's and the voice's connections are made ready by themselves.
+        """
+
+    def answers_to(self, question: str) -> Sequence[str]:
+        """Name the two or three likeliest answers to a question that the agent is asking.
+
+        As many of them as ``speculation.expected`` allows are drafted while it is asked and
+        answered, and the one that the caller gives, word for word, is answered from its draft.
+        It is called once for each reply that ends in a question mark, when that is written, on
+        the event loop: it has to answer at once. What it answers is in the call's record.
+        """
         return ()
 
     def spoken(self, text: str) -> str:

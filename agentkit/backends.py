@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentkit import plugins
 from agentkit.audio import resample
 from agentkit.config import CLOUDFLARE_PREFIX, Settings
+from agentkit.economy import Economy, Wanted
 from agentkit.errors import ConfigError, FluxOptionError
 from agentkit.flux import CLOUDFLARE, FluxOptions, FluxSource
 from agentkit.flux.cloudflare import CloudflareGateway, GatewayToken
@@ -32,6 +33,7 @@ class Backends:
     tts: TTS
     source: Callable[[], TurnSource]
     described: str
+    economy: Economy = field(default_factory=Economy)
 
 
 @asynccontextmanager
@@ -46,6 +48,7 @@ async def open_backends(settings: Settings, agent: type[Agent]) -> AsyncIterator
         ConfigError: a key is missing, or a setting cannot be right.
         PluginError: a backend could not be had.
     """
+    economy = Wanted(*settings.of_drafts()).economy()
     async with AsyncExitStack() as stack:
         llm = await asyncio.to_thread(_load_llm, settings)
         if llm is not settings.llm:
@@ -55,7 +58,7 @@ async def open_backends(settings: Settings, agent: type[Agent]) -> AsyncIterator
             stack.push_async_callback(tts.aclose)
         await asyncio.to_thread(_preload_resampler)
         source = await _sources(settings, agent, stack)
-        yield Backends(llm, tts, source, settings.describe())
+        yield Backends(llm, tts, source, settings.describe(), economy)
 
 
 def _load_llm(settings: Settings) -> LLM:

@@ -60,6 +60,11 @@ NAMES: dict[str, str] = {
     "max_calls": "AGENTKIT_MAX_CALLS",
     "web_password": "AGENTKIT_WEB_PASSWORD",
     "phone_number": "AGENTKIT_PHONE_NUMBER",
+    "speculation": "AGENTKIT_SPECULATION",
+    "draft_budget": "AGENTKIT_DRAFT_BUDGET",
+    "process_draft_budget": "AGENTKIT_PROCESS_DRAFT_BUDGET",
+    "prices": "AGENTKIT_PRICES",
+    "pace": "AGENTKIT_PACE",
 }
 """Each setting's name in the environment and in ``.env``; ``agentkit.toml`` has the short one."""
 
@@ -151,6 +156,11 @@ class Settings(BaseModel):
     max_calls: str | None = None
     web_password: SecretStr | None = None
     phone_number: str | None = None
+    speculation: str | None = None
+    draft_budget: str | None = None
+    process_draft_budget: str | None = None
+    prices: str | None = None
+    pace: str | None = None
     sources: Mapping[str, str] = {}
 
     @classmethod
@@ -224,6 +234,12 @@ class Settings(BaseModel):
     def describe(self) -> str:
         """Which backends were chosen, and why: one line, without secrets."""
         return f"flux: {self.choose_flux()} · llm: {self.choose_llm()} · voice: {self.choose_tts()}"
+
+    def of_drafts(self) -> tuple[dict[str, str | None], dict[str, str]]:
+        """What `agentkit.economy.Wanted` reads: the settings of drafts, and where each is from."""
+        names = ("speculation", "draft_budget", "process_draft_budget", "prices", "pace")
+        places = {name: _place(name, self.sources.get(name, "the arguments")) for name in names}
+        return {name: getattr(self, name) for name in names}, places
 
     def by_name(self, name: str) -> str:
         """A setting by its name in the environment, as text, secrets too; "" if it is not set."""

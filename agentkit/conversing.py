@@ -67,6 +67,7 @@ async def session_for(
             llm=backends.llm,
             tts=backends.tts,
             observers=[*observers, writer],
+            economy=backends.economy,
         )
         async with session:
             yield session

@@ -30,6 +30,7 @@ LAYERS: dict[str, float] = {
     "agentkit._arguments": 2.5,
     "agentkit.plugins": 2.5,
     "agentkit.config": 2.5,
+    "agentkit.economy": 2.5,
     "agentkit.llm": 2,
     "agentkit.llm.openai": 3,
     "agentkit.tts": 2,

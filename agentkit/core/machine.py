@@ -233,6 +233,14 @@ class TurnMachine(Laddering):
         found = self._replies.get(reply)
         return found.words if found else ""
 
+    def question(self, reply: int) -> str | None:
+        """The text of a reply that asks something; None if it does not, or is not all there."""
+        found = self._replies.get(reply)
+        if found is None or found.state is not ReplyState.COMMITTED or not found.written:
+            return None
+        text = found.text.strip()
+        return text if text.endswith(("?", "\uff1f")) else None
+
     def is_behind(self, request: int, reply: int) -> bool:
         """Whether what was requested is heard only after that reply."""
         order = self._floor.replies

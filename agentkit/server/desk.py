@@ -269,6 +269,7 @@ class Desk:
                     observers=[*self._observers(stack, name, agent, info), *observers],
                     call=info,
                     log_words=self.rules.log_words,
+                    economy=self._backends.economy,
                 )
                 async with session:
                     self._calls[name, info.id] = session

@@ -9,6 +9,8 @@ from typing import Any
 
 import structlog
 
+from agentkit.core.commands import CancelTimer, SetTimer
+from agentkit.core.events import TimerFired
 from agentkit.transports.base import Transport
 
 log = structlog.get_logger(__name__)
@@ -38,6 +40,36 @@ class Chores:
         """Cancel what is still going on: a backend that is slow must not hold up the end."""
         for task in tuple(self._open):
             task.cancel()
+
+
+class Timers:
+    """The machine's timers: each comes back as a `TimerFired`.
+
+    Args:
+        post: takes that.
+    """
+
+    def __init__(self, post: Callable[[TimerFired], None]) -> None:
+        self._post = post
+        self._handles: dict[str, asyncio.TimerHandle] = {}
+
+    def set(self, command: SetTimer) -> None:
+        """Set a timer, in place of the one of that name."""
+        self.cancel(command)
+        loop = asyncio.get_running_loop()
+        due = loop.call_at(command.at, self._post, TimerFired(command.timer))
+        self._handles[command.timer] = due
+
+    def cancel(self, command: SetTimer | CancelTimer) -> None:
+        """Take the timer of that name back, if there is one."""
+        if handle := self._handles.pop(command.timer, None):
+            handle.cancel()
+
+    def stop(self) -> None:
+        """No timer fires any more."""
+        for handle in self._handles.values():
+            handle.cancel()
+        self._handles.clear()
 
 
 class Hooks:

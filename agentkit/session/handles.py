@@ -35,7 +35,8 @@ class Turn:
 
     Attributes:
         id: counts up from 0 in a call. A turn whose end was taken back has no successor of the
-            same id: the next turn carries both their words.
+            same id: the next turn carries both their words. -1 in the draft of an answer that is
+            only expected, until the caller gives it.
         text: what the caller said, as the source wrote it.
         words: the same word by word, where the source gave words.
         languages: what was heard, most likely first; may be empty.

@@ -16,28 +16,31 @@ from agentkit.turns import TurnSource
 if TYPE_CHECKING:
     from agentkit.agent import Agent
     from agentkit.audio.formats import AudioFormat
+    from agentkit.economy import Economy
 
 log = structlog.get_logger(__name__)
 
 
 async def open_named(
     stack: AsyncExitStack, agent: type[Agent], *, flux: Any, llm: Any, tts: Any
-) -> tuple[TurnSource, LLM, TTS]:
+) -> tuple[TurnSource, LLM, TTS, Economy | None]:
     """The source of turns, the model and the voice: objects as they are, the others opened.
+
+    With them what the settings say of drafts; None: no settings were read.
 
     Raises:
         ConfigError: a key is missing, or a setting cannot be right.
         PluginError: a backend could not be had.
     """
     if isinstance(flux, TurnSource) and isinstance(llm, LLM) and isinstance(tts, TTS):
-        return flux, llm, tts
+        return flux, llm, tts, None
     from agentkit.backends import open_backends
     from agentkit.config import Settings
 
     flags = {"flux": flux, "llm": llm, "tts": tts}
     settings = Settings.load(flags=flags, env=os.environ, folder=Path.cwd(), agent=agent)
     backends = await stack.enter_async_context(open_backends(settings, agent))
-    return backends.source(), backends.llm, backends.tts
+    return backends.source(), backends.llm, backends.tts, backends.economy
 
 
 async def voice_ahead(tts: TTS, text: str, output: AudioFormat, into: dict[str, bytes]) -> None:

@@ -25,18 +25,19 @@ from agentkit.core.history import ToolCall
 from agentkit.core.machine import TurnMachine
 from agentkit.core.policy import KEYS
 from agentkit.errors import TransportError, UsageError
-from agentkit.session.chores import Chores, Hooks, end_line
+from agentkit.session.chores import Chores, Hooks, Timers, end_line
 from agentkit.session.handles import CallInfo, Turn
+from agentkit.session.ladder import Ladder
 from agentkit.session.player import Player
 from agentkit.session.prepare import open_named, voice_ahead
 from agentkit.session.runs import ReplyRun, current_run
-from agentkit.session.seams import Seams
 from agentkit.session.summary import CallRecord, Summary
 from agentkit.tools import ToolResult
 from agentkit.transports.base import AGENT_HUNG_UP
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
+    from agentkit.economy import Economy
     from agentkit.llm.base import LLM
     from agentkit.transports.base import Transport
     from agentkit.tts.base import TTS
@@ -51,7 +52,7 @@ HOOK_GRACE = 5.0
 """Seconds that hooks have left when the call is over."""
 
 
-class Session(Seams):
+class Session(Ladder):
     """One conversation.
 
     ``async with Session(agent, transport, flux=..., llm=..., tts=...) as session`` opens what it
@@ -72,6 +73,8 @@ class Session(Seams):
         observers: told of everything that happens; must not block. One that raises is dropped.
         call: who calls whom.
         log_words: what is said goes to the log, too: it is personal data.
+        economy: what the drafts of all calls may cost together; None: that of the settings, where
+            a backend is given by its name, else each call is for itself.
 
     Attributes:
         marks_lost: marks that the far end never returned. Known once the call is over.
@@ -88,6 +91,7 @@ class Session(Seams):
         observers: Sequence[Observer] = (),
         call: CallInfo | None = None,
         log_words: bool = False,
+        economy: Economy | None = None,
     ) -> None:
         super().__init__()
         self.agent = agent
@@ -107,13 +111,14 @@ class Session(Seams):
             *observers,
         ]
         self._summary = Summary()
+        self._economy = economy
         self._inbox: deque[ev.Event] = deque()
         self._handling = False
         self._crash: BaseException | None = None
         self._runs: dict[int, ReplyRun] = {}
         self._turns: dict[int, Turn] = {}
         self._digits: dict[int, str] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers = Timers(self.post)
         self._context = copy_context()
         self._hooks = Hooks(self._context)
         self._reason = ""
@@ -130,8 +135,8 @@ class Session(Seams):
             cmd.Play: lambda c: self._player.play(self._runs[c.reply].audio, c.epoch, c.offset),
             cmd.ClearPlayout: lambda c: self._player.clear(c.epoch),
             cmd.Reconnect: lambda c: self._source.reconnect(c.reason),
-            cmd.SetTimer: self._set_timer,
-            cmd.CancelTimer: self._cancel_timer,
+            cmd.SetTimer: self._timers.set,
+            cmd.CancelTimer: self._timers.cancel,
             cmd.HangUp: self._hang_up,
             cmd.TurnCommitted: self._turn_committed,
             cmd.TurnSettled: self._turn_settled,
@@ -141,6 +146,7 @@ class Session(Seams):
             **dict.fromkeys(cmd.ONLY_TOLD, lambda _: None),
             cmd.DigitsCollected: self._digits_collected,
             cmd.SilenceNoticed: lambda c: self._hook(self.agent.on_silence(c.count), "on_silence"),
+            cmd.DraftBooked: self._book,
             cmd.TuneSource: self._tune,
         }
 
@@ -152,9 +158,10 @@ class Session(Seams):
         self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as opened:
             opened.callback(self._let_agents_go)
-            self._source, self.llm, self.tts = await open_named(
+            self._source, self.llm, self.tts, economy = await open_named(
                 opened, type(self.agent), **self._given
             )
+            self._economy = self._economy or economy
             self._opened = opened.pop_all()
         return self
 
@@ -180,7 +187,8 @@ class Session(Seams):
         self.output = self.transport.output
         self._player = Player(self.transport, self.post)
         cancelled: asyncio.CancelledError | None = None
-        async with asyncio.TaskGroup() as effects:
+        async with AsyncExitStack() as shared, asyncio.TaskGroup() as effects:
+            self._join(shared)
             self._effects = effects
             try:
                 await self._talk()
@@ -190,13 +198,13 @@ class Session(Seams):
             finally:
                 self._running = False
                 self.marks_lost = self._player.lost_marks
-                self._stop_timers()
+                self._timers.stop()
         if cancelled is not None:
             await self._hooks.finish(0.0)
             raise cancelled
         self._hook(self.agent.on_end(self._reason), "on_end")
         await self._hooks.finish(HOOK_GRACE)
-        return self._summary.record(self._reason, self.machine.messages())
+        return self._summary.record(self._reason, self.machine.messages(), self.machine.ledger)
 
     async def _talk(self) -> None:
         try:
@@ -230,6 +238,10 @@ class Session(Seams):
 
     def _begin(self) -> None:
         self._running = True
+        policy = self._applied(self.policy)
+        if policy != self.policy:
+            self.policy = policy
+            self.post(ev.PolicyChanged(policy))
         self._chores.start(self.llm.warm, "warm the model")
         self._chores.start(self.tts.warm, "warm the voice")
         self.post(ev.CallStarted())
@@ -279,6 +291,10 @@ class Session(Seams):
     def _handle(self, event: ev.Event) -> None:
         now = self._loop.time()
         commands = self.machine.handle(event, now)
+        if type(event) is ev.TurnStarted:
+            self._warm_up()
+        elif type(event) is ev.ReplyDone:
+            self._ask_for_answers(event.reply)
         for command in commands:
             self._execute[type(command)](command)
         self._summary.take(commands)
@@ -304,8 +320,10 @@ class Session(Seams):
 
     def _start_reply(self, command: cmd.StartReply) -> None:
         turn = None
-        if command.turn is not None and command.kind == "answer":
+        if command.kind == "answer" and (command.turn is not None or command.draft):
             turn = self._turn_for(command)
+        if command.draft and self._account is not None:
+            self._account.begin()
         run = ReplyRun(command, self, turn, self._texts)
         self._runs[command.reply] = run
         if turn is not None and not command.draft:
@@ -314,11 +332,12 @@ class Session(Seams):
 
     def _turn_for(self, command: cmd.StartReply) -> Turn:
         """The turn as the agent sees it: each draft has its own, later attempts share one."""
-        assert command.turn is not None  # noqa: S101
+        text = self.machine.words_of(command.reply)
+        if command.turn is None:
+            return Turn(-1, text, acted=self._acted)
         if not command.draft and command.turn in self._turns:
             return self._turns[command.turn]
         heard = self.machine.caller.turn
-        text = self.machine.words_of(command.reply)
         if command.turn in self._digits or heard is None or heard.id != command.turn:
             digits = self._digits.pop(command.turn, "")
             return Turn(command.turn, text, digits=digits, acted=self._acted)
@@ -338,16 +357,12 @@ class Session(Seams):
             return self.generate(None, instructions=self._asked[run.request])
         return self._says[run.request].tell() if run.request in self._says else _one("")
 
-    def _adopt(self, command: cmd.Adopt) -> None:
-        run = self._runs[command.reply]
-        if run.turn is not None:
-            run.turn.id = command.turn
-
     def _commit(self, command: cmd.Commit) -> None:
         run = self._runs[command.reply]
         if run.turn is not None:
             self._turns[run.turn.id] = run.turn
         run.commit()
+        self._ask_for_answers(command.reply)
 
     def _discard(self, command: cmd.Discard) -> None:
         run = self._runs.pop(command.reply)
@@ -356,21 +371,6 @@ class Session(Seams):
         if run.writing and not self.machine.ended:
             self._chores.start(self.llm.warm, "warm the model")
         run.close()
-
-    def _set_timer(self, command: cmd.SetTimer) -> None:
-        self._cancel_timer(command)
-        self._timers[command.timer] = self._loop.call_at(
-            command.at, self.post, ev.TimerFired(command.timer)
-        )
-
-    def _cancel_timer(self, command: cmd.SetTimer | cmd.CancelTimer) -> None:
-        if timer := self._timers.pop(command.timer, None):
-            timer.cancel()
-
-    def _stop_timers(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
 
     def _hang_up(self, command: cmd.HangUp) -> None:
         self._leaving = command.reason

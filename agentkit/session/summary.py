@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from agentkit.core import commands as cmd
+from agentkit.core.economy import Ledger
 from agentkit.core.history import Message
 
 
@@ -38,6 +39,7 @@ class CallRecord:
         drafts: how many were begun, were ``committed``, and discarded, by reason.
         errors: codes of the failures that were the caller's concern.
         oddities: what the source did out of order, counted by kind (rule T13).
+        ledger: what the drafts cost and saved (rule T9).
     """
 
     reason: str
@@ -46,6 +48,7 @@ class CallRecord:
     drafts: Mapping[str, int]
     errors: tuple[str, ...]
     oddities: Mapping[str, int]
+    ledger: Ledger = field(default_factory=Ledger)
 
 
 class Summary:
@@ -85,7 +88,7 @@ class Summary:
                 case _:
                     pass
 
-    def record(self, reason: str, messages: tuple[Message, ...]) -> CallRecord:
+    def record(self, reason: str, messages: tuple[Message, ...], ledger: Ledger) -> CallRecord:
         """All that was counted."""
         return CallRecord(
             reason,
@@ -94,4 +97,5 @@ class Summary:
             dict(self._drafts),
             tuple(self._errors),
             dict(self._oddities),
+            ledger,
         )

@@ -11,19 +11,21 @@ from collections.abc import (
     Coroutine,
     Iterator,
     Mapping,
+    Sequence,
 )
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
-from agentkit.core import commands as cmd
 from agentkit.core import events as ev
+from agentkit.core.economy import Pace
 from agentkit.core.history import Message
 from agentkit.core.policy import Digits
 from agentkit.errors import ConfigError, DraftFenceError, SelfWaitError, UsageError
 from agentkit.session.handles import SpeechHandle
 from agentkit.session.runs import current_run
+from agentkit.turns import PROFILES, TurnProfile
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from agentkit.turns import TurnSource
 
 log = structlog.get_logger(__name__)
+
+_THRESHOLDS = frozenset({"eot_threshold", "eager_eot_threshold"})
 
 BUSY_AGENT = "this agent instance is in a call already: make one for each call"
 
@@ -104,6 +108,7 @@ class Verbs(ABC):
         self._tunings: list[Mapping[str, Any]] = []
         self._usual: dict[str, Any] = {}
         self._told_untunable = False
+        self._hearings: list[ev.Listening] = []
 
     @abstractmethod
     def post(self, event: ev.Event) -> None:
@@ -114,6 +119,10 @@ class Verbs(ABC):
 
     @abstractmethod
     def _voice_apology(self) -> None: ...
+
+    @abstractmethod
+    def _applied(self, policy: Policy) -> Policy:
+        """The policy as the settings have it."""
 
     def say(self, text: str | AsyncIterator[str], *, interruptible: bool = True) -> SpeechHandle:
         """Say something after what is being said now.
@@ -170,34 +179,94 @@ class Verbs(ABC):
 
     @asynccontextmanager
     async def listening(
-        self, *, digits: int | Digits | None = None, **changes: Any
+        self,
+        profile: str | TurnProfile | None = None,
+        *,
+        digits: int | Digits | None = None,
+        pace: Pace | None = None,
+        expected: Sequence[str] = (),
+        **changes: Any,
     ) -> AsyncIterator[None]:
         """Listen in another way inside the block: for digits, spelling, an address.
 
             async with self.session.listening(eot_threshold=0.9, eot_timeout_ms=8000, digits=8):
                 await self.session.say("What is your customer number?")
+            async with self.session.listening("yes_no", expected=["Yes, please.", "No."]):
+                await self.session.say("Shall I book it?")
 
         What the block changes is put back at its end, and blocks may overlap. A source that takes
         no changes during a call goes on as it is, with a word in the log.
 
         Args:
+            profile: a name of ``Agent.profiles`` or `agentkit.turns.PROFILES`, or a `TurnProfile`;
+                what is given besides takes the place of what it says.
             digits: how many keys make a message, or the `Digits` rules for them.
+            pace: the least time before an answer is heard.
+            expected: the likeliest answers to what the agent says next. As many of them as
+                ``speculation.expected`` allows are drafted while it is asked and answered. They
+                outlast the block: the caller's next turn takes one of them, or none.
             changes: options of the source of turns; for Flux those of ``Configure``:
                 ``eot_threshold``, ``eager_eot_threshold``, ``eot_timeout_ms``, ``keyterms`` (all
                 of them: they replace the others), ``language_hints``.
 
         Raises:
+            ConfigError: there is no such profile.
             FluxOptionError: an option is unknown or out of range.
             DraftFenceError: inside a draft.
         """
         self._fence("listening")
+        found = self._profile(profile)
+        digits = found.digits if digits is None else digits
         rules = Digits(length=digits) if isinstance(digits, int) else digits
+        changes = self._within_final({**found.changes, **changes})
+        answers = tuple(expected) or found.expected
         with ExitStack() as stack:
             if rules is not None:
                 stack.enter_context(self._expecting(rules))
             if changes:
                 stack.enter_context(self._tuned(changes))
+            heard = ev.Listening(pace or found.pace, not changes.keys().isdisjoint(_THRESHOLDS))
+            if heard != ev.Listening():
+                stack.enter_context(self._heard(heard))
+            if answers:
+                self.post(ev.AnswersExpected(answers))
             yield
+
+    def _profile(self, profile: str | TurnProfile | None) -> TurnProfile:
+        if not isinstance(profile, str):
+            return profile or TurnProfile()
+        known = {**PROFILES, **self.agent.profiles}
+        if profile not in known:
+            raise ConfigError("profile", f"{profile!r} is not one of {', '.join(sorted(known))}")
+        return known[profile]
+
+    def _within_final(self, changes: dict[str, Any]) -> dict[str, Any]:
+        """The eager threshold, which may have been moved, follows a final one that is lower."""
+        final = changes.get("eot_threshold")
+        if final is None or "eager_eot_threshold" in changes or not self._source.can_configure:
+            return changes
+        if self.policy.speculation.mode != "adaptive":
+            return changes
+        eager = self._source.options_now(["eager_eot_threshold"])["eager_eot_threshold"]
+        if eager is not None and eager > final:
+            changes["eager_eot_threshold"] = final
+        return changes
+
+    @contextmanager
+    def _heard(self, heard: ev.Listening) -> Iterator[None]:
+        self._hearings.append(heard)
+        self._tell_hearing()
+        try:
+            yield
+        finally:
+            self._hearings = [other for other in self._hearings if other is not heard]
+            self._tell_hearing()
+
+    def _tell_hearing(self) -> None:
+        """The innermost block's pace; thresholds are those of any block that has some."""
+        paces = [one.pace for one in self._hearings if one.pace is not None]
+        held = any(one.thresholds for one in self._hearings)
+        self.post(ev.Listening(paces[-1] if paces else None, held))
 
     @contextmanager
     def _expecting(self, rules: Digits) -> Iterator[None]:
@@ -228,13 +297,6 @@ class Verbs(ABC):
             self._tunings = [other for other in self._tunings if other is not changes]
             if self._running:
                 self._source.configure({name: self._tuning(name) for name in changes})
-
-    def _tune(self, command: cmd.TuneSource) -> None:
-        """Move the eager threshold; a source that will not have it keeps what it has."""
-        try:
-            self._source.configure({"eager_eot_threshold": command.eager})
-        except ConfigError as error:
-            log.warning("the eager threshold stays as it is", error=str(error))
 
     def _tuning(self, name: str) -> Any:
         """The value that the innermost block left asks for, else the usual one."""
@@ -268,7 +330,7 @@ class Verbs(ABC):
         self._take(agent)
         before, self.agent = self.agent, agent
         self.llm, self.tts = llm or self.llm, tts or self.tts
-        self.policy = agent.policy()
+        self.policy = self._applied(agent.policy())
         self.post(ev.PolicyChanged(self.policy))
         self._voice_apology()
         self._hook(before.on_end("handed over"), "on_end")
