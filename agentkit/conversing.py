@@ -129,5 +129,6 @@ def totals(record: CallRecord) -> str:
     saved = sum(turn.times.saved for turn in record.turns if turn.times)
     return (
         f"{len(record.turns)} turns; drafts: {drafts}; reaction after the end of the turn: {median}"
-        f" (median); saved by drafts: {saved:.1f} s in all; ended: {record.reason}"
+        f" (median); saved by drafts: {saved:.1f} s in all; ended: {record.reason}\n"
+        f"{record.ledger.describe()}"
     )

@@ -315,6 +315,32 @@ class Ledger:
         """Seconds saved for each draft that was lost; None: none was."""
         return self.saved / self.extra if self.extra else None
 
+    def describe(self) -> str:
+        """All of it in a line, for people."""
+        lost = ", ".join(f"{count} {reason}" for reason, count in sorted(self.lost.items()))
+        parts = [
+            f"{self.drafts} drafts over: {self.adopted} heard, "
+            f"{self.extra} lost{f' ({lost})' if lost else ''}"
+        ]
+        if self.extra:
+            about = "about " if self.estimated else ""
+            parts.append(f"lost in them: {about}{_told(self.wasted, self.currency)}")
+        parts.append(f"{self.saved:.2f} s saved")
+        if self.saved_per_extra is not None:
+            parts[-1] += f", {self.saved_per_extra * 1000:.0f} ms for each that was lost"
+        if self.declined:
+            why = ", ".join(f"{count} {name}" for name, count in sorted(self.declined.items()))
+            parts.append(f"not begun: {why}")
+        if self.moves:
+            parts.append(f"threshold moved {self.moves} times")
+        return "; ".join(parts)
+
+
+def _told(cost: Cost, currency: str) -> str:
+    cached = f" ({cost.cached:,} of them cached)" if cost.cached else ""
+    told = f"{cost.input:,} tokens in{cached}, {cost.output:,} out, {cost.characters:,} characters"
+    return f"{told}, {cost.price:.4f} {currency}" if currency else told
+
 
 # -------------------------------------------------------------------------------------- checking
 

@@ -17,6 +17,8 @@ import structlog
 
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
+from agentkit.core.economy import Prices
+from agentkit.core.spending import Books
 from agentkit.core.words import hide_keys
 from agentkit.errors import ConfigError
 
@@ -135,6 +137,7 @@ class CallLogger:
         self._now = 0.0
         self._drafts: dict[int, float] = {}
         self._oddities: Counter[str] = Counter()
+        self._books = Books()
 
     def __call__(self, now: float, event: ev.Event, commands: Sequence[cmd.Command]) -> None:
         """Log an event and what followed."""
@@ -144,6 +147,8 @@ class CallLogger:
         self._happened(event)
         for command in commands:
             self._decided(command)
+        if isinstance(event, ev.CallEnded):
+            self._add_up()
 
     def _happened(self, event: ev.Event) -> None:
         match event:
@@ -177,6 +182,8 @@ class CallLogger:
             case cmd.Commit(reply=reply):
                 ahead = round(self._now - self._drafts.pop(reply, self._now), 4)
                 self._log.info("draft committed", reply=reply, ahead=ahead, **self._at())
+            case cmd.DraftBooked() | cmd.DraftDeclined() | cmd.TuneSource():
+                self._accounted(command)
             case cmd.TurnCommitted(turn=turn, text=text, keys=keys):
                 said = self._said(hide_keys(text, keys))
                 self._log.info("turn committed", turn=turn, **self._at(), **said)
@@ -207,6 +214,38 @@ class CallLogger:
                     self._log.warning("source out of order", kind=kind, **self._at())
             case _:
                 pass
+
+    def _accounted(self, command: cmd.DraftBooked | cmd.DraftDeclined | cmd.TuneSource) -> None:
+        """What drafts cost, and what follows from it (rule T9)."""
+        self._books.take(command)
+        match command:
+            case cmd.DraftBooked(reply=reply, rung=rung, adopted=adopted, cost=cost, saved=saved):
+                self._log.debug(
+                    "draft booked", reply=reply, rung=rung, adopted=adopted, input=cost.input,
+                    output=cost.output, characters=cost.characters, saved=round(saved, 4),
+                )  # fmt: skip
+            case cmd.DraftDeclined(turn=turn, rung=rung, reason=reason, worth=worth):
+                self._log.debug(
+                    "draft declined", turn=turn, rung=rung, reason=reason, worth=round(worth, 4)
+                )
+            case cmd.TuneSource(eager=eager, before=before, reason=reason, held=held, seen=seen):
+                self._log.info(
+                    "eager threshold moved", to=eager, before=before, reason=reason,
+                    held=round(held, 3), seen=seen, **self._at(),
+                )  # fmt: skip
+
+    def _add_up(self) -> None:
+        """What the drafts of the call cost and saved in all."""
+        ledger = self._books.ledger(Prices())
+        if not ledger.drafts and not ledger.declined:
+            return
+        cost = ledger.wasted
+        self._log.info(
+            "drafts", adopted=ledger.adopted, lost=dict(ledger.lost), lost_input=cost.input,
+            lost_output=cost.output, lost_characters=cost.characters,
+            lost_price=round(cost.price, 6), saved=round(ledger.saved, 4),
+            declined=dict(ledger.declined), moves=ledger.moves,
+        )  # fmt: skip
 
     def _at(self) -> dict[str, float]:
         return {"at": round(self._now, 4)}

@@ -22,6 +22,7 @@ from typing import Any, Literal, Protocol, Self, Union, cast, get_args, get_orig
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.core.policy import Policy
+from agentkit.core.spending import Books
 from agentkit.errors import ConfigError, RecordError
 
 VERSION = 1
@@ -210,14 +211,18 @@ def _head_line(started: str, policy: Policy) -> str:
 class _Totals:
     """What the last line adds up, from the commands as they pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy) -> None:
+        self._books = Books()
+        self._prices = policy.speculation.prices
         self.first: float | None = None
         self.last = 0.0
         self.counts = dict.fromkeys(("events", "turns", "drafts", "committed", "errors"), 0)
         self.oddities: dict[str, int] = {}
 
     def take(self, entry: Entry) -> None:
-        at, _, commands = entry
+        at, event, commands = entry
+        if isinstance(event, ev.PolicyChanged):
+            self._prices = event.policy.speculation.prices
         if self.first is None:
             self.first = at
         self.last = at
@@ -226,6 +231,7 @@ class _Totals:
             match command:
                 case cmd.TurnCommitted():
                     self.counts["turns"] += 1
+                    self._books.take(command)
                 case cmd.StartReply(draft=True):
                     self.counts["drafts"] += 1
                 case cmd.Commit():
@@ -235,11 +241,12 @@ class _Totals:
                 case cmd.Oddity(kind=kind):
                     self.oddities[kind] = self.oddities.get(kind, 0) + 1
                 case _:
-                    pass
+                    self._books.take(command)
 
     def line(self, reason: str | None) -> str:
         seconds = round(self.last - (self.first or 0.0), 3) if self.first is not None else 0.0
-        totals = {"seconds": seconds, **self.counts, "oddities": self.oddities}
+        ledger = to_json(self._books.ledger(self._prices))
+        totals = {"seconds": seconds, **self.counts, "oddities": self.oddities, "ledger": ledger}
         return _line({"ended": reason, "totals": totals})
 
 
@@ -258,7 +265,7 @@ class RecordWriter:
         self.path = path
         self._file = path.open("w", encoding="utf-8")
         self._waiting: list[Entry] = []
-        self._totals = _Totals()
+        self._totals = _Totals(policy)
         self._reason = ""
         self._file.write(_head_line(datetime.now(UTC).isoformat(timespec="milliseconds"), policy))
 
@@ -381,7 +388,7 @@ def _need(value: dict[str, Any], *keys: str) -> None:
 def write_record(path: Path, record: Record) -> None:
     """Write a record that was read, or redacted, as a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    totals = _Totals()
+    totals = _Totals(record.policy)
     with path.open("w", encoding="utf-8") as file:
         file.write(_head_line(record.started, record.policy))
         for entry in record.entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 import unicodedata
@@ -190,7 +191,8 @@ class Redactor:
             token = self._tokens[key] = self._draw(key)
             self._used.add(token)
         if len(word) != len(token):
-            return token
+            # A sharp s is told apart from "ss" by its length alone, and lengths are counted (T9).
+            return token.replace("ss", "ß", max(0, len(token) - len(word)))
         return "".join(
             letter.upper() if original.isupper() else letter
             for original, letter in zip(word, token, strict=True)
@@ -200,10 +202,7 @@ class Redactor:
         """A token that no other word has, of the same length while there is one."""
         pattern = key
         for attempt in range(1, 1_000_000):
-            token = "".join(
-                secrets.choice(string.digits if letter.isdigit() else string.ascii_lowercase)
-                for letter in pattern
-            )
+            token = "".join(_drawn(part) for part in _SHARP.split(pattern))
             if token != key and self._is_free(token):
                 return token
             if attempt % 500 == 0:
@@ -213,6 +212,19 @@ class Redactor:
     def _is_free(self, token: str) -> bool:
         taken = token in self._used or token in self._kept
         return not taken and not self._is_abbreviation(token)
+
+
+_SHARP = re.compile("(ss)")
+"""What a sharp s is folded into: it stays, so that a word has a token of its own length."""
+
+
+def _drawn(part: str) -> str:
+    if part == "ss":
+        return part
+    return "".join(
+        secrets.choice(string.digits if letter.isdigit() else string.ascii_lowercase)
+        for letter in part
+    )
 
 
 def _hidden_keys(keys: str) -> str:

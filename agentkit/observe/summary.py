@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
+from agentkit.core.economy import Ledger
+from agentkit.core.policy import Policy
+from agentkit.core.spending import Books
 from agentkit.core.words import hide_keys
 
 Edge = Literal["started", "maybe_ended", "resumed", "ended"]
@@ -244,6 +247,24 @@ def summarise(
     for entry in entries:
         collector.take(*entry)
     return collector.done()
+
+
+def ledger_of(
+    entries: Iterable[tuple[float, ev.Event, Sequence[cmd.Command]]], policy: Policy
+) -> Ledger:
+    """What the drafts of a recorded call cost and saved (rule T9).
+
+    Args:
+        entries: as in `summarise`.
+        policy: the settings that the call began with.
+    """
+    books, prices = Books(), policy.speculation.prices
+    for _, event, commands in entries:
+        if isinstance(event, ev.PolicyChanged):
+            prices = event.policy.speculation.prices
+        for command in commands:
+            books.take(command)
+    return books.ledger(prices)
 
 
 class _Collector:

@@ -68,6 +68,7 @@ class Metrics:
             ["fate"],
             registry=registry,
         )
+        self._economy = _Economy(registry)
         self._latency = Histogram(
             "agentkit_latency_seconds",
             "From the end of the turn to each stage of its reply; 0 for what was ready before.",
@@ -102,7 +103,9 @@ class Metrics:
 
     def observer(self) -> Observer:
         """Counts what happens in one call."""
-        return _CallCounter(self._turns, self._drafts, self._latency, self._saved, self._errors)
+        return _CallCounter(
+            self._turns, self._drafts, self._latency, self._saved, self._errors, self._economy
+        )
 
     def text(self) -> bytes:
         """All figures, of all processes where there are several."""
@@ -117,6 +120,60 @@ def forget_process(pid: int) -> None:
     """Take the gauges of a process that has ended out of the figures."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+class _Economy:
+    """What drafts cost (rule T9). ``reason`` is why they were lost; that of others is ``heard``."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._tokens = Counter(
+            "agentkit_draft_tokens",
+            "Tokens of drafts that are over: of their prompts, of these from a cache, written.",
+            ["kind", "reason"],
+            registry=registry,
+        )
+        self._characters = Counter(
+            "agentkit_draft_characters",
+            "Text given to the voice for drafts before their turn was over.",
+            ["reason"],
+            registry=registry,
+        )
+        self._price = Counter(
+            "agentkit_draft_price",
+            "What drafts cost, where prices are set, in their currency.",
+            ["reason"],
+            registry=registry,
+        )
+        self._rungs = Counter(
+            "agentkit_draft_rungs",
+            "Drafts that are over, by what they were begun for.",
+            ["rung", "reason"],
+            registry=registry,
+        )
+        self._declined = Counter(
+            "agentkit_drafts_declined", "Drafts not begun.", ["reason"], registry=registry
+        )
+        self._moves = Counter(
+            "agentkit_threshold_moves",
+            "Moves of the eager threshold.",
+            ["reason"],
+            registry=registry,
+        )
+
+    def book(self, command: cmd.DraftBooked) -> None:
+        reason, cost = command.reason or "heard", command.cost
+        self._rungs.labels(command.rung, reason).inc()
+        self._tokens.labels("input", reason).inc(cost.input)
+        self._tokens.labels("cached", reason).inc(cost.cached)
+        self._tokens.labels("output", reason).inc(cost.output)
+        self._characters.labels(reason).inc(cost.characters)
+        self._price.labels(reason).inc(cost.price)
+
+    def decline(self, command: cmd.DraftDeclined) -> None:
+        self._declined.labels(command.reason).inc()
+
+    def move(self, command: cmd.TuneSource) -> None:
+        self._moves.labels(command.reason).inc()
 
 
 _REASONS = frozenset(
@@ -145,6 +202,7 @@ class _CallCounter:
         latency: Histogram,
         saved: Histogram,
         errors: Counter,
+        economy: _Economy,
     ) -> None:
         self._turns = turns
         self._drafts = drafts
@@ -158,6 +216,9 @@ class _CallCounter:
             cmd.Discard: self._discarded,
             cmd.TurnClosed: self._closed,
             cmd.ErrorRaised: lambda c: self._errors.labels(c.code).inc(),
+            cmd.DraftBooked: economy.book,
+            cmd.DraftDeclined: economy.decline,
+            cmd.TuneSource: economy.move,
         }
 
     def __call__(self, _now: float, _event: ev.Event, commands: Sequence[cmd.Command]) -> None:

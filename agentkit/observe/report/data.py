@@ -16,7 +16,13 @@ from typing import Any
 from agentkit.core.commands import TurnTimes
 from agentkit.observe.record import Record
 from agentkit.observe.report.rows import log_rows
-from agentkit.observe.summary import CallSummary, DraftSummary, ReplySummary, summarise
+from agentkit.observe.summary import (
+    CallSummary,
+    DraftSummary,
+    ReplySummary,
+    ledger_of,
+    summarise,
+)
 
 Plain = dict[str, Any]
 
@@ -40,7 +46,7 @@ def report_data(record: Record) -> Plain:
         "lanes": _lanes(call),
         "moments": sorted(_moments(call), key=_order),
         "latency": _latency(call),
-        "ledger": _ledger(call),
+        "ledger": {**_ledger(call), **_costs(record)},
         "oddities": sorted(call.oddities.items()),
         "log": log_rows(record.entries),
     }
@@ -250,7 +256,7 @@ def _ledger(call: CallSummary) -> Plain:
     """What was begun, what became of it, and what was made and never heard.
 
     Characters are counted with single spaces. A draft that was committed is a reply from then on,
-    so that nothing is counted twice. Tokens are not in a record.
+    so that nothing is counted twice.
     """
     lost = [draft for draft in call.drafts if draft.fate != "committed"]
     kept = [draft for draft in call.drafts if draft.fate == "committed"]
@@ -273,6 +279,25 @@ def _ledger(call: CallSummary) -> Plain:
             "unheard_drafts": vain,
             "unheard_replies": sum(max(0, a - b) for a, b in zip(given, heard, strict=True)),
         },
+    }
+
+
+def _costs(record: Record) -> Plain:
+    """Tokens and money, and what was not begun for the sake of them (rule T9)."""
+    ledger = ledger_of(record.entries, record.policy)
+    costs = {"lost": ledger.wasted, "heard": ledger.cost_adopted}
+    per_extra = ledger.saved_per_extra
+    return {
+        "tokens": {
+            name: {"input": cost.input, "cached": cost.cached, "output": cost.output}
+            for name, cost in costs.items()
+        },
+        "estimated": ledger.estimated,
+        "price": {name: round(cost.price, 6) for name, cost in costs.items()},
+        "currency": ledger.currency,
+        "declined": ledger.declined,
+        "moves": ledger.moves,
+        "per_extra": None if per_extra is None else _ms(per_extra),
     }
 
 

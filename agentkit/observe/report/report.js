@@ -372,7 +372,9 @@ function column(title, rows) {
     make("div", { class: inner ? "sub1" : null }, make("dt", {}, name), make("dd", {}, typeof value === "number" ? value.toLocaleString("en") : value)))));
 }
 function fillLedger() {
-  const { ledger } = data, { voice, fates } = ledger;
+  const { ledger } = data, { voice, fates, tokens, price } = ledger;
+  const about = ledger.estimated ? "LLM tokens, some estimated" : "LLM tokens";
+  const money = (amount) => `${amount.toFixed(4)} ${ledger.currency}`;
   const share = (number, of) => (of ? `${number.toLocaleString("en")} (${Math.round((100 * number) / of)} %)` : "0");
   for (const fate of ["committed", "open", "parked", "discarded"].filter((one) => fates[one])) {
     const part = make("div", { class: fate === "committed" ? "committed" : "gone" });
@@ -391,11 +393,19 @@ function fillLedger() {
       ["characters given to the voice", voice.given],
       ["of drafts, never heard", share(voice.unheard_drafts, voice.given), true],
       ["of replies, never heard", share(voice.unheard_replies, voice.given), true],
-      ["characters written in vain by drafts", ledger.written_in_vain], ["LLM tokens", "not in a record"],
+      ["characters written in vain by drafts", ledger.written_in_vain],
+      [`${about}, of drafts that were lost: in`, tokens.lost.input], ["from the provider's cache", tokens.lost.cached, true],
+      ["out", tokens.lost.output, true],
+      ["of drafts that were heard: in", tokens.heard.input], ["from the provider's cache", tokens.heard.cached, true],
+      ["out", tokens.heard.output, true],
+      ...(ledger.currency ? [["price of drafts that were lost", money(price.lost)]] : []),
+      ...Object.entries(ledger.declined).map(([reason, number]) => [`not begun: ${words(reason)}`, number]),
+      ...(ledger.moves ? [["moves of the eager threshold", ledger.moves]] : []),
     ]),
     column("Gain", [
       ["saved in all", ms(ledger.saved)],
       ["saved a turn, median", data.latency.saved === null ? "–" : ms(data.latency.saved)],
+      ["saved for each draft that was lost", ledger.per_extra === null ? "–" : ms(ledger.per_extra)],
     ]),
   );
 }

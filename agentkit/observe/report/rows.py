@@ -17,13 +17,16 @@ GROUPS = {
     "caller": (
         ev.TurnStarted, ev.TurnUpdated, ev.TurnMaybeEnded, ev.TurnResumed, ev.TurnEnded,
         ev.KeyPressed, ev.DigitsExpected, ev.FloorJudged, ev.Muted, ev.ActedUpon,
+        ev.Listening, ev.AnswersExpected,
         cmd.TurnCommitted, cmd.TurnSettled, cmd.TurnClosed, cmd.BackchannelHeard, cmd.EchoHeard,
         cmd.DigitsCollected, cmd.SilenceNoticed,
     ),
     "reply": (
         ev.ReplyText, ev.ReplyDone, ev.SayRequested, ev.SayCancelled, ev.ReplyRequested,
         ev.InterruptRequested, ev.HistoryWritten, ev.Touched,
-        cmd.StartReply, cmd.Commit, cmd.Park, cmd.Discard, cmd.ReplyEnded,
+        ev.ModelAsked, ev.ModelCounted,
+        cmd.StartReply, cmd.Adopt, cmd.Commit, cmd.Park, cmd.Discard, cmd.ReplyEnded,
+        cmd.DraftBooked, cmd.DraftDeclined,
     ),
     "voice": (
         ev.SpeechMade, ev.SoundSent, ev.PlayoutReached,
