@@ -258,17 +258,18 @@ def test_a_forbidden_call_is_found(module: str, source: str) -> None:
 
 
 def test_import_agentkit_is_light() -> None:
+    """It takes some 0.15 s; told in imports of asyncio, which a busy machine slows down as well."""
     code = (
-        "import sys, time; t = time.process_time(); import agentkit; t = time.process_time() - t;"
-        "heavy = ('openai', 'numpy', 'samplerate', 'onnxruntime');"
-        "print(t, [m for m in heavy if m in sys.modules])"
+        "import sys, time; clock = time.process_time; a = clock(); import asyncio; b = clock();"
+        "import agentkit; c = clock(); heavy = ('openai', 'numpy', 'samplerate', 'onnxruntime');"
+        "print((c - a) / (b - a), [m for m in heavy if m in sys.modules])"
     )
-    best = 9.0
+    best = 99.0
     for _ in range(5):
         out = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
         )
-        seconds, _, heavy = out.stdout.strip().partition(" ")
+        times, _, heavy = out.stdout.strip().partition(" ")
         assert heavy == "[]"
-        best = min(best, float(seconds))
-    assert best < 0.3, f"import agentkit took {best:.2f} s"
+        best = min(best, float(times))
+    assert best < 7, f"import agentkit took as long as {best:.1f} imports of asyncio"
