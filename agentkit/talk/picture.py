@@ -130,18 +130,17 @@ def _title(view: TalkView, seen: Seen, now: float, room: int) -> Line:
 
 
 def _meters(view: TalkView, seen: Seen, room: int) -> list[Line]:
-    """The state and the levels: on one line where there is room, else on two or three."""
+    """The state, and the levels below it: beside one another where there is room."""
     style, words = _STATES[view.state]
     state: Line = (Span(style, f"● {words}"),)
-    if room < 48:
-        long = max(4, room - 13)
-        return [state, _meter("mic", seen.microphone, long, muted=seen.silenced),
-                _meter("speaker", seen.loudspeaker, long)]  # fmt: skip
-    long = min(20, (room - 22) // 2)
+    narrow = room < 48
+    long = max(4, room - 13) if narrow else min(20, (room - 22) // 2)
     microphone = _meter("mic", seen.microphone, long, muted=seen.silenced)
-    gap = " " * max(3, 6 + 2 * long - _width(microphone) - long)
-    meters = (*microphone, Span("", gap), *_meter("speaker", seen.loudspeaker, long))
-    return [_beside(state, (Span("dim", seen.duplex),), room), meters]
+    loudspeaker = _meter("speaker", seen.loudspeaker, long)
+    if narrow:
+        return [state, microphone, loudspeaker]
+    first = _beside(state, (Span("dim", seen.duplex),), room)
+    return [first, (*microphone, Span("", "   "), *loudspeaker)]
 
 
 def _meter(name: str, level: float, long: int, *, muted: bool = False) -> Line:

@@ -107,7 +107,6 @@ class Screen:
                 self._line = Line()
                 self._mute()
             case "q" | "end":
-                self._view.ending = True
                 self._leave()
             case "?":
                 self._help = not self._help
@@ -151,6 +150,7 @@ class Screen:
             self._tick = self._loop.call_later(1 / PICTURES, self._draw)
 
     def _show(self) -> None:
+        self._mute()  # a key that was pressed before the call has begun
         microphone, loudspeaker = self._levels()
         seen = Seen(
             title=f"agentkit talk: {type(self._session.agent).__name__}",

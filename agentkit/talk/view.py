@@ -86,8 +86,7 @@ class TalkView:
         last: the times of the last turn that was answered.
         saved: seconds that drafts have saved in all.
         drafts: how many were begun; `kept_drafts`: how many of them became the reply.
-        muted: the caller is not listened to.
-        ending: the caller has said that they are done.
+        ending: the call will be over once all that is being said was heard.
     """
 
     def __init__(self) -> None:
@@ -99,7 +98,6 @@ class TalkView:
         self.saved = 0.0
         self.drafts = self.kept_drafts = 0
         self.turns = 0
-        self.muted = False
         self.ending = False
         self.started: float | None = None
         self.changed = True
@@ -183,8 +181,8 @@ class TalkView:
                 self.replies[reply].heard_at = now
             case ev.PlayoutReached(epoch=epoch, seconds=seconds) if epoch == self._epoch:
                 self._reached(now, seconds)
-            case ev.Muted(muted=muted):
-                self.muted = muted
+            case ev.HangUpRequested():
+                self.ending = True
             case _:
                 pass
 

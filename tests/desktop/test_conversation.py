@@ -253,4 +253,4 @@ def test_talk_is_seen_in_a_terminal_and_lines_can_be_typed(
     ended = [event for _, event, _ in record.entries if isinstance(event, ev.TurnEnded)]
     assert [event.text for event in ended] == ["who was he?"]
     with wave.open(str(out / "call.wav")) as file:
-        assert file.getnframes() / file.getframerate() > 3
+        assert file.getnframes() / file.getframerate() > 1
