@@ -109,8 +109,10 @@ class Served:
 
 
 @asynccontextmanager
-async def served(folder: Path, *arguments: str, flux: str, **env: str) -> AsyncIterator[Served]:
-    """Start a server in a folder, and wait until it answers."""
+async def served(
+    folder: Path, *arguments: str, flux: str, agent: str = "bot.py", **env: str
+) -> AsyncIterator[Served]:
+    """Start a server in a folder, and wait until it answers; its agent is scripted by default."""
     (folder / "bot.py").write_text(AGENT)
     known = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     process = await asyncio.create_subprocess_exec(
@@ -118,7 +120,7 @@ async def served(folder: Path, *arguments: str, flux: str, **env: str) -> AsyncI
         "-m",
         "agentkit.cli",
         "serve",
-        "bot.py",
+        agent,
         "--port",
         "0",
         "--flux",

@@ -74,8 +74,8 @@ async function begin(without = false) {
   } catch (error) {
     if (error instanceof GivenUp) return;
     giveUp();
+    trouble(error instanceof Problem ? error : new Problem("failed", error.message));
     if (!(error instanceof Problem)) throw error;
-    trouble(error);
   }
 }
 

@@ -51,7 +51,7 @@ export class Microphone {
   static async open({ device, without, on }) {
     const heard = without ? null : await stream(device);
     const context = new AudioContext();
-    await context.audioWorklet.addModule(new URL("capture.js", import.meta.url));
+    await load(context, "capture.js");
     await context.resume();
     return new Microphone(context, heard, on);
   }
@@ -121,7 +121,7 @@ export class Loudspeaker {
    */
   static async open(rate, on) {
     const context = new AudioContext({ sampleRate: rate, latencyHint: "interactive" });
-    await context.audioWorklet.addModule(new URL("playback.js", import.meta.url));
+    await load(context, "playback.js");
     await context.resume();
     return new Loudspeaker(context, on);
   }
@@ -175,6 +175,16 @@ export class Loudspeaker {
     clearInterval(this.timer);
     this.context.onstatechange = null;
     void this.context.close();
+  }
+}
+
+/** The part that runs beside the sound comes from the server, which may be gone by now. */
+async function load(context, name) {
+  try {
+    await context.audioWorklet.addModule(new URL(name, import.meta.url));
+  } catch {
+    void context.close();
+    throw new Problem(navigator.onLine ? "unreachable" : "offline");
   }
 }
 

@@ -57,7 +57,8 @@ export class Transcript {
     words(line, text);
     const reply = this.lineOf(this.byTurn.get(turn));
     if (this.typed.delete(text)) note(line, "written");
-    if (reply) line.after(reply); // it may be there before the words that it answers are final
+    // It may be there before the words that it answers.
+    if (reply && line.compareDocumentPosition(reply) & Node.DOCUMENT_POSITION_PRECEDING) line.after(reply);
     this.turns.set(turn, line);
     this.read(line);
   }
