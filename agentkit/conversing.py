@@ -99,8 +99,9 @@ async def converse(
 
 def tell(text: str) -> None:
     """Print a line. Where nobody reads it any more, this and what follows goes nowhere."""
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        print(text, flush=True)
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
     except OSError:  # a pipe that was closed, a window that is gone
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -33,6 +33,8 @@ _COLOURS: dict[Style, str] = {
 }  # fmt: skip
 _PLAIN: dict[Style, str] = _COLOURS | {"caller": "1", "agent": "", "bad": "1", "busy": "1"}
 """With NO_COLOR (no-color.org): weight, but no colours."""
+_ASCII = str.maketrans({"●": "*", "█": "#", "─": "-", "·": ".", "▏": "|", "…": "~"})
+"""What is drawn where the terminal knows no Unicode."""
 GIVES_UP = 0.5
 """Seconds that a terminal has to take what is left when it is given back."""
 
@@ -89,7 +91,10 @@ class Painter:
                 if self._over or self._next is None:
                     return
                 (size, picture), self._next = self._next, None
-            data = self._changes(picture, size).encode(self._encoding, "replace")
+            text = self._changes(picture, size)
+            if not self._encoding.lower().startswith("utf"):
+                text = text.translate(_ASCII)
+            data = text.encode(self._encoding, "replace")
             with contextlib.suppress(OSError):  # it is gone: the call goes on without
                 while data and not self._over:
                     done = os.write(self._terminal, data[:1024])

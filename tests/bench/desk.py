@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import os
 import statistics
+import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from agentkit.core import events as ev
 from agentkit.core.policy import Interruption
 from agentkit.observe.log import configure_logging
 from agentkit.session import Session
+from agentkit.talk.command import SWITCH
 from agentkit.transports.desktop import DesktopTransport
 from tests.bench.desk_delays import measure_delays
 from tests.desktop import pulse as servers
@@ -158,6 +160,7 @@ def main() -> int:
     parser.add_argument("--over", type=float, default=6.0, help="dB of the caller over the echo")
     given = parser.parse_args()
     configure_logging("error")
+    sys.setswitchinterval(SWITCH)  # as `agentkit talk` does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "pulse").mkdir()

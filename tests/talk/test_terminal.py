@@ -169,9 +169,13 @@ def test_ctrl_z_gives_the_terminal_back_until_fg(tmp_path: Path) -> None:
 
 
 def test_what_else_is_printed_is_shown_in_its_place_and_again_at_the_end() -> None:
-    with scene(environment={"NO_COLOR": "1"}) as desk:
+    simple = {"NO_COLOR": "1", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    with scene(environment=simple) as desk:
         desk.do("print('an agent prints')", "sys.stdout.flush()")
         desk.do("os.write(2, b'\\x1b[33mALSA lib pcm.c: underrun occurred\\x1b[0m\\n')")
+        desk.do("view.note('caf\\xe9')")
+        desk.until("caf?")
+        desk.until("mic ###")
         desk.until("log     an agent prints")
         desk.until("log     ALSA lib pcm.c: underrun occurred")
         desk.press("q")
@@ -183,6 +187,7 @@ def test_what_else_is_printed_is_shown_in_its_place_and_again_at_the_end() -> No
             rb"\x1b\[[0-9;]*3[0-9]", ours
         )  # NO_COLOR: without colours there are none
         assert b"\x1b[0;2m" in ours  # but weight is no colour
+        assert desk.raw.isascii()
 
 
 def test_wide_letters_marks_and_text_from_right_to_left_leave_the_rest_in_its_place() -> None:
