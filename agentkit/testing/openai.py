@@ -131,6 +131,12 @@ class ScriptedOpenAI:
     async def aclose(self) -> None:
         """Stop, and close all connections."""
         if self._server is not None:
+            # asyncio forgets a connection that was accepted, but not made, when its server closes.
+            loop = asyncio.get_running_loop()
+            for listening in self._server.sockets:
+                loop.remove_reader(listening.fileno())
+            for _ in range(3):
+                await asyncio.sleep(0)
             self._server.close()
         self.drop_connections()
         if sys.version_info >= (3, 13) and self._server is not None:
