@@ -19,7 +19,8 @@ def test_when_all_lines_were_a_dead_processs_they_are_free_again(tmp_path: Path)
     alive.beat()
     assert alive.calls() == 0
     assert alive.begin_call("twilio", "CA2", 1) == "begun"
-    alive.close()
+    for state in (dead, alive):
+        state.close()
 
 
 def test_a_supervisor_that_sees_a_worker_die_need_not_wait(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ async def test_streamdouble_finds_no_fault_with_a_call(tmp_path: Path) -> None:
             str(tmp_path / "agent.wav"),
             "--json",
             "--quiet-period",
-            "0.5",
+            "1.5",  # counted from the last audio that came, not from the last that was heard
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
