@@ -15,7 +15,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterable, Iterator, Sequence
 from pathlib import Path
 
 import uvloop
@@ -36,26 +36,20 @@ CALLS = {
 """How many calls at once: as far as it makes sense for each."""
 
 
-def planned(given: argparse.Namespace) -> Iterator[tuple[str, str, str, int]]:
+def planned(given: argparse.Namespace) -> Iterator[tuple[str, str, str, Sequence[int]]]:
     """What is to be measured, interleaved: each framework has its turn before one has its next."""
-    frameworks = [given.framework] if given.framework else list(FRAMEWORKS)
     sides = [
         (framework, boundary)
-        for framework in frameworks
+        for framework in FRAMEWORKS
         for boundary in BOUNDARIES[framework]
-        if given.boundary in (None, boundary)
+        if given.framework in (None, framework) and given.boundary in (None, boundary)
     ]
+    asked = [int(calls) for calls in given.calls.split(",") if calls]
     for _ in range(given.runs):
         if given.script in (None, "one"):
-            yield from ((*side, "one", 1) for side in sides)
+            yield from ((*side, "one", (1,)) for side in sides)
         if given.script in (None, "busy"):
-            most = max(len(CALLS[side]) for side in sides)
-            for place in range(1 if given.calls else most):
-                for side in sides:
-                    if given.calls:
-                        yield (*side, "busy", given.calls)
-                    elif place < len(CALLS[side]):
-                        yield (*side, "busy", CALLS[side][place])
+            yield from ((*side, "busy", asked or CALLS[side]) for side in sides)
 
 
 def told(row: Row) -> str:
@@ -77,6 +71,14 @@ def told(row: Row) -> str:
     )
 
 
+async def keep(found: AsyncIterable[Row], rows: Path) -> None:
+    """Say what was measured, and add it to the file."""
+    async for row in found:
+        print(told(row), flush=True)
+        with rows.open("a") as file:
+            file.write(row.to_json() + "\n")
+
+
 def _go_first() -> None:
     """What measures has to be on time, on a processor that it does not share with a bot."""
     if BOTS < 1:
@@ -91,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--framework", choices=FRAMEWORKS, help="only this one")
     parser.add_argument("--boundary", choices=("twilio", "plain"), help="only over this line")
     parser.add_argument("--script", choices=("one", "busy"), help="only one call, or only many")
-    parser.add_argument("--calls", type=int, default=0, help="only so many at once")
+    parser.add_argument("--calls", default="", help="so many at once, one after another: 1,10")
     parser.add_argument("--cycles", type=int, default=0, help="rounds of the script")
     parser.add_argument("--runs", type=int, default=1, help="how often each is measured")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report")
@@ -102,21 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = given.out / "peers.jsonl"
     if not given.report:
         _go_first()
-        for framework, boundary, script, calls in planned(given):
+        for framework, boundary, script, steps in planned(given):
             cycles = given.cycles or (ONE_CYCLES if script == "one" else BUSY_CYCLES)
-            command = (
-                f"python tests/bench/peers/run.py --framework {framework} --boundary {boundary}"
-                f" --script {script} --calls {calls}"
-            )
             log = given.out / "peers.log"
+            found = perform(framework, boundary, script, steps, cycles, log)
             try:
-                row = uvloop.run(perform(framework, boundary, script, calls, cycles, command, log))
+                uvloop.run(keep(found, rows))
             except TimeoutError:
-                print(f"{framework} {boundary} {calls}: a call was not taken within 20 s: no row")
-                continue
-            print(told(row), flush=True)
-            with rows.open("a") as file:
-                file.write(row.to_json() + "\n")
+                print(f"{framework} {boundary}: a further call was not taken within 20 s: no row")
     if given.report or given.docs or not given.framework:
         for path in write_report(rows, given.out, given.docs):
             print(f"written to {path}")

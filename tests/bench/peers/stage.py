@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -335,29 +335,41 @@ async def measure(stage: Stage, served: Served, row: Row, cycles: int) -> None:
 
 
 async def perform(
-    framework: str, boundary: str, script: str, calls: int, cycles: int, command: str, log: Path
-) -> Row:
-    """Start a bot, call it so many times at once, and measure.
+    framework: str,
+    boundary: str,
+    script: str,
+    steps: Sequence[int],
+    cycles: int,
+    log: Path,
+) -> AsyncGenerator[Row, None]:
+    """Start a bot, call it more and more times at once, and measure at each step.
 
     Raises TimeoutError if a call is not taken within 20 s.
     """
-    row = Row(framework, boundary, script, calls, "", MACHINE, command, time.time())
-    row.version, row.importing = version_of(framework), import_seconds(framework)
+    version, importing = version_of(framework), import_seconds(framework)
+    command = (
+        f"python tests/bench/peers/run.py --framework {framework} --boundary {boundary}"
+        f" --script {script} --calls {','.join(map(str, steps))}"
+    )
     async with Stage(boundary, script) as stage:
         bot = Served(command_of(framework, boundary), stage.settings, log, BOTS)
         with bot as served:
-            row.start = served.took
             # What is made once, at the first call, is nobody's memory.
             await stage.call(served.port)
             await asyncio.sleep(6.0)
             await stage.hang_up()
             await asyncio.sleep(1.0)
-            row.idle = served.memory()[0]
-            for _ in range(calls):
-                await stage.call(served.port)
-            await asyncio.sleep(2.0 if calls == 1 else max(turn.lasts for turn in stage.turns))
-            await measure(stage, served, row, cycles)
-            row.a_call = (served.memory()[0] - row.idle) / calls
-            row.spoken = stage.voices.first_piece
+            idle = served.memory()[0]
+            for calls in steps:
+                row = Row(
+                    framework, boundary, script, calls, version, MACHINE, command, time.time()
+                )
+                row.importing, row.start, row.idle = importing, served.took, idle
+                while len(stage.callers) < calls:
+                    await stage.call(served.port)
+                await asyncio.sleep(2.0 if calls == 1 else max(turn.lasts for turn in stage.turns))
+                await measure(stage, served, row, cycles)
+                row.a_call = (served.memory()[0] - idle) / calls
+                row.spoken = stage.voices.first_piece
+                yield row
             await stage.hang_up()
-    return row
