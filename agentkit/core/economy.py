@@ -175,7 +175,7 @@ class Tuning:
         experience: what earlier calls have shown.
     """
 
-    exchange: float = 0.25
+    exchange: float = 0.15
     second: float | None = None
     held: float = 0.6
     weight: float = 4.0

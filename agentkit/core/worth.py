@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agentkit.core.economy import Experience, Rung, Tuning
@@ -138,12 +139,10 @@ class Judge:
             Seconds from now, None: not at all; and what it is worth then, in seconds.
         """
         p = self.held(rung, bucket)
-        leads, resumes = self._lengths(rung)
         found: list[tuple[float, float]] = []
         for at in {max(delay, elapsed) for delay in self.tuning.delays}:
-            saves = sum(min(lead - at, self._work) for lead in leads if lead > at) / len(leads)
-            loses = sum(resume > at for resume in resumes) / len(resumes)
-            found.append((p * saves - (1 - p) * loses * exchange, -at))
+            worth = p * self._saves(rung, at) - (1 - p) * self._loses(rung, at) * exchange
+            found.append((worth, -at))
         worth, at = max(found)
         return (-at - elapsed if worth > 0 else None), worth
 
@@ -176,11 +175,28 @@ class Judge:
         right_way = to < eager if worth else to > eager
         return to if right_way else None
 
-    def _lengths(self, rung: Rung) -> tuple[list[float], list[float]]:
-        known, seen = self.tuning.experience, self._seen[rung]
-        leads = [*known.leads, *seen.leads] or [self.tuning.lead * part for part in _LEADS]
-        resumes = [*known.resumes, *seen.resumes] or [*_RESUMED]
-        return leads, resumes
+    def _saves(self, rung: Rung, at: float) -> float:
+        """Seconds that a draft begun so long after a maybe-end saves, if the pause holds."""
+        usual = [self.tuning.lead * part for part in _LEADS]
+        known = (self.tuning.experience.leads, self._seen[rung].leads)
+        return self._mean(usual, known, lambda lead: min(max(lead - at, 0.0), self._work))
+
+    def _loses(self, rung: Rung, at: float) -> float:
+        """The share of pauses that last so long, of those after which the caller goes on."""
+        known = (self.tuning.experience.resumes, self._seen[rung].resumes)
+        return self._mean(_RESUMED, known, lambda resume: float(resume > at))
+
+    def _mean(
+        self,
+        usual: Sequence[float],
+        known: Iterable[Iterable[float]],
+        of: Callable[[float], float],
+    ) -> float:
+        """The mean over what was seen, and over what is usual as far as that weighs."""
+        values = [of(one) for some in known for one in some]
+        weight = self.tuning.weight
+        belief = sum(of(one) for one in usual) / len(usual)
+        return (sum(values) + weight * belief) / (len(values) + weight)
 
 
 def _prior(tuning: Tuning) -> tuple[float, ...]:
