@@ -13,12 +13,13 @@ import platform
 import re
 import ssl
 import urllib.request
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from typing import Any, NoReturn, TypeVar, cast
 
 import anyio
 import httpx2
 import openai
+from pydantic_core import from_json, to_json
 
 from agentkit._connections import KEEP_ALIVE, MOST_IDLE, SpareTransport
 from agentkit._hosts import is_loopback
@@ -75,52 +76,87 @@ class Endpoint:
                 "OPENAI_API_KEY",
                 "is not set. Set it, pass api_key=, or name another server with OPENAI_BASE_URL",
             )
-        waits = httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT)
-        self._transport: SpareTransport | None = None
-        if _proxied(url):
-            limits = httpx2.Limits(max_keepalive_connections=MOST_IDLE, keepalive_expiry=KEEP_ALIVE)
-            http = httpx2.AsyncClient(verify=tls_context(), limits=limits, timeout=waits)
-        else:
-            tls = tls_context() if url.scheme == "https" else None
-            self._transport = SpareTransport(
-                url.raw_host.decode("ascii"),
-                url.port or (443 if tls else 80),
-                tls=tls,
-                spares=spares,
-            )
-            http = httpx2.AsyncClient(transport=self._transport, timeout=waits)
-        # Whether to try again is the session's decision: it knows whether the answer still counts.
-        self._client = openai.AsyncOpenAI(
-            api_key=key or "none", base_url=str(url), max_retries=0, timeout=waits, http_client=http
-        )
+        self._timeouts = httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT).as_dict()
+        self._transport = _transport(url, spares)
+        client = openai.AsyncOpenAI(api_key=key or "none", base_url=str(url))
+        known = {**client.default_headers, **client.auth_headers}
+        named = {name: value for name, value in known.items() if isinstance(value, str)}
+        self._headers = {**named, "Host": url.netloc.decode("ascii"), "Accept-Encoding": "identity"}
+        self._root = str(url).rstrip("/")
 
-    async def post(self, path: str, body: Mapping[str, Any], *, accept: str) -> httpx2.Response:
+    async def post(self, path: str, body: Mapping[str, Any], *, accept: str) -> Answer:
         """Send a request and return its answer with the body unread; the caller closes it.
 
         The answer is asked for uncompressed, so that no decompressor holds its first bytes back.
-        Cancelling closes the connection.
+        Cancelling closes the connection. Whether to try again is the session's decision: it knows
+        whether the answer still counts.
 
         Raises:
             Exception: one of `ERRORS`.
         """
-        response = await self._client.post(
-            path,
-            body=body,
-            cast_to=httpx2.Response,
-            stream=True,
-            stream_cls=openai.AsyncStream[Any],
-            options={"headers": {"Accept": accept, "Accept-Encoding": "identity"}},
+        request = httpx2.Request(
+            "POST",
+            self._root + path,
+            headers={**self._headers, "Accept": accept},
+            content=to_json(body),
+            extensions={"timeout": self._timeouts},
         )
-        return cast("httpx2.Response", response)
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        if response.status_code != 200:
+            await _refused(response)
+        return Answer(response)
 
     async def warm(self) -> None:
         """Make spare connections ready. Raises nothing; safe to cancel."""
-        if self._transport is not None:
+        if isinstance(self._transport, SpareTransport):
             await self._transport.warm()
 
     async def aclose(self) -> None:
         """Close all connections. Safe to call twice."""
-        await self._client.close()
+        await self._transport.aclose()
+
+
+class Answer:
+    """An answer whose body is unread. Close it, or read it to its end."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+
+    def parts(self) -> AsyncGenerator[bytes, None]:
+        """The body as it comes. Iterate it once, and close it. Raises one of `ERRORS`."""
+        if self._response.headers.get("Content-Encoding", "identity") != "identity":
+            return self._response.aiter_bytes()
+        stream = cast("AsyncIterable[bytes]", self._response.stream)
+        return cast("AsyncGenerator[bytes, None]", aiter(stream))
+
+    async def aclose(self) -> None:
+        """Let go of the connection; unless the body was read to its end, that closes it."""
+        await self._response.aclose()
+
+
+async def _refused(response: httpx2.Response) -> NoReturn:
+    """Raise the error that a status other than 200 is."""
+    try:
+        body = await response.aread()
+    finally:
+        await response.aclose()
+    try:
+        said = from_json(body)
+    except ValueError:
+        said = None
+    error = said.get("error", said) if isinstance(said, dict) else None
+    raise openai.APIStatusError("", response=response, body=error)
+
+
+def _transport(url: httpx2.URL, spares: int) -> httpx2.AsyncBaseTransport:
+    proxy = _proxy_for(url)
+    if proxy is not None:
+        limits = httpx2.Limits(max_keepalive_connections=MOST_IDLE, keepalive_expiry=KEEP_ALIVE)
+        return httpx2.AsyncHTTPTransport(verify=tls_context(), limits=limits, proxy=proxy)
+    tls = tls_context() if url.scheme == "https" else None
+    host = url.raw_host.decode("ascii")
+    return SpareTransport(host, url.port or (443 if tls else 80), tls=tls, spares=spares)
 
 
 def _url(text: str) -> httpx2.URL:
@@ -133,13 +169,15 @@ def _url(text: str) -> httpx2.URL:
     return url
 
 
-def _proxied(url: httpx2.URL) -> bool:
+def _proxy_for(url: httpx2.URL) -> str | None:
+    """The proxy that the environment names for a server, if any."""
     if is_loopback(url.host):
-        return False  # a proxy would look for the server on its own machine
+        return None  # a proxy would look for the server on its own machine
     proxies = urllib.request.getproxies()
-    return bool(proxies.get(url.scheme) or proxies.get("all")) and not urllib.request.proxy_bypass(
-        url.host
-    )
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or urllib.request.proxy_bypass(url.host):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 # -------------------------------------------------------------------------------------- errors

@@ -329,7 +329,7 @@ async def speak(endpoint: _openai.Endpoint) -> int:
     body = {"model": "m", "voice": "v", "input": "Hi", "response_format": "pcm"}
     answer = await endpoint.post("/audio/speech", body, accept="*/*")
     try:
-        return sum([len(part) async for part in answer.aiter_bytes()])
+        return sum([len(part) async for part in answer.parts()])
     finally:
         await answer.aclose()
 

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from pydantic_core import from_json
+
 from agentkit.audio.formats import AudioFormat
 
 Message = str | bytes
@@ -168,8 +170,8 @@ def read_json(message: Message) -> dict[str, Any] | Unreadable:
     if isinstance(message, bytes):
         return Unreadable("a binary message")
     try:
-        found = json.loads(message)
-    except (ValueError, RecursionError):
+        found = from_json(message)
+    except ValueError:
         return Unreadable("a message that is no JSON")
     return found if isinstance(found, dict) else Unreadable("a message that is no JSON object")
 

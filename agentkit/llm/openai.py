@@ -123,7 +123,7 @@ class OpenAILLM(LLM):
                 "/chat/completions", body, accept="text/event-stream"
             )
             try:
-                async with aclosing(response.aiter_bytes()) as parts:
+                async with aclosing(response.parts()) as parts:
                     async for part in parts:
                         if text := answer.feed(part):
                             yield TextDelta(text)

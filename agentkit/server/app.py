@@ -37,6 +37,7 @@ from agentkit.server.carriers import CARRIERS, Carrier
 from agentkit.server.desk import Desk
 from agentkit.server.metrics import CONTENT_TYPE
 from agentkit.server.signatures import SignedRequest
+from agentkit.server.sockets import SocketWire
 from agentkit.server.state import Admission
 from agentkit.server.web import Lobby
 from agentkit.server.wire import SocketWire

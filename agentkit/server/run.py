@@ -41,6 +41,7 @@ from agentkit.server.controls import load_controls
 from agentkit.server.desk import Desk, Rules
 from agentkit.server.destinations import allowed
 from agentkit.server.metrics import Metrics, forget_process
+from agentkit.server.sockets import DirectProtocol
 from agentkit.server.state import ALIVE, SharedState
 from agentkit.server.web import Lobby, Mode
 from agentkit.session import CallInfo
@@ -237,7 +238,7 @@ def uvicorn_config(app: Starlette) -> uvicorn.Config:
     """How carriers are answered: nothing of a request is believed that anybody can write."""
     return uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        ws=DirectProtocol,
         ws_max_size=MOST_BYTES,
         ws_per_message_deflate=False,
         # A carrier's audio says 50 times a second that it is there.

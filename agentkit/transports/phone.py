@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 
@@ -43,17 +44,31 @@ CLOSE_WITHIN = 5.0
 """Seconds that ending a call may take, the carrier's REST interface included."""
 
 
-class Wire(Protocol):
+class Wire(ABC):
     """One socket, as a transport needs it. Only one task receives, and only one sends."""
 
+    @abstractmethod
     async def receive(self) -> Message | None:
         """The next message; None once the socket is closed, however that came."""
 
+    @abstractmethod
     async def send(self, message: Message) -> None:
         """Send a message; wait while the far end does not read. Raises ConnectionError if gone."""
 
+    @abstractmethod
     async def close(self, code: int = 1000) -> None:
         """Close the socket. Safe to call twice; never raises."""
+
+    def hand_over(self, take: Callable[[Message], None]) -> None:
+        """A wire that can calls ``take`` with each message as it arrives, in the caller's context.
+
+        From then on `receive` gives only what had arrived before; it goes on to tell the end.
+        ``take`` must not raise.
+        """
+
+    def send_now(self, message: Message) -> bool:
+        """Send a message if that needs no waiting; False: `send` it."""
+        return False
 
 
 async def admit(codec: Codec, wire: Wire, *, within: float = START_WITHIN) -> StreamStarted:
@@ -134,6 +149,7 @@ class PhoneTransport(Transport):
         self._reason: str | None = None
         self._stopped = False
         self._failure: TransportError | None = None
+        self._crash: Exception | None = None
         self._reading: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._not_hanging_up = asyncio.Event()
@@ -169,8 +185,8 @@ class PhoneTransport(Transport):
             await asyncio.gather(writing, self._reading, return_exceptions=True)
             if self._closing is not None:
                 await self._closing
-        if self._failure is not None:
-            raise self._failure
+        if (failure := self._failure or self._crash) is not None:
+            raise failure
         if not self._reading.cancelled():
             self._reading.result()
         if self._reason is None:
@@ -271,10 +287,25 @@ class PhoneTransport(Transport):
     # ------------------------------------------------------------------------------- receiving
 
     async def _read(self) -> None:
+        self._wire.hand_over(self._arrived)
         while not self._stopped and (message := await self._wire.receive()) is not None:
-            self._received_at = self._loop.time()
-            for event in self._codec.receive(message):
-                self._take(event)
+            self._receive(message)
+
+    def _arrived(self, message: Message) -> None:
+        """A message that no task waits for."""
+        try:
+            if not self._stopped and self._reason is None:
+                self._receive(message)
+        except Exception as error:
+            self._crash = error
+            self._stop_reading()
+        if self._stopped:
+            self._stop_reading()
+
+    def _receive(self, message: Message) -> None:
+        self._received_at = self._loop.time()
+        for event in self._codec.receive(message):
+            self._take(event)
 
     def _stop_reading(self) -> None:
         if self._reading is not None:
@@ -323,6 +354,9 @@ class PhoneTransport(Transport):
     # --------------------------------------------------------------------------------- sending
 
     def _queue(self, message: Message, seconds: float = 0.0, *, clearable: bool = False) -> None:
+        held = self._paused and clearable
+        if self._all_sent.is_set() and not held and self._wire.send_now(message):
+            return
         self._unsent.append(_Unsent(message, seconds, clearable))
         self._unsent_seconds += seconds
         self._all_sent.clear()

@@ -104,7 +104,7 @@ class OpenAITTS(TTS):
                     "/audio/speech", body, accept="application/octet-stream"
                 )
                 try:
-                    async with aclosing(response.aiter_bytes()) as audio:
+                    async with aclosing(response.parts()) as audio:
                         async for data in audio:
                             silent = False
                             yield data

@@ -148,7 +148,7 @@ def test_what_it_can_do() -> None:
         ('{"event":"media","media":{"payload":7}}', "no base64"),
         ('{"event":"media","media":{"payload":"//9"}}', "no base64"),
         ('{"event":"media","media":{"payload":"a b="}}', "no base64"),
-        ('{"event":"media","media":{"payload":"\\ud800"}}', "no base64"),
+        ('{"event":"media","media":{"payload":"\\ud800"}}', "no JSON"),
         ('{"event":"media","media":{"payload":""}}', "media without audio"),
         ('{"event":"media","media":{"track":"outbound","payload":"/w=="}}', "another track"),
         ('{"event":"media","media":{"track":[],"payload":"/w=="}}', "another track"),

@@ -17,7 +17,7 @@ from agentkit.carriers.asterisk import AsteriskCodec
 from agentkit.carriers.base import Message
 from agentkit.transports.audiosocket import AudioSocketTransport, serve_audiosocket
 from agentkit.transports.base import Transport
-from agentkit.transports.phone import PhoneTransport, admit
+from agentkit.transports.phone import PhoneTransport, Wire, admit
 from tests.pbx import dialplan
 from tests.pbx.asterisk import Asterisk
 
@@ -75,7 +75,7 @@ class Bot:
             self.ended.set()
 
 
-class SocketWire:
+class SocketWire(Wire):
     """A WebSocket of the `websockets` package, as `PhoneTransport` needs it."""
 
     def __init__(self, socket: ServerConnection) -> None:

@@ -20,7 +20,7 @@ from agentkit.carriers.plivo import PlivoCodec
 from agentkit.carriers.twilio import TwilioCodec
 from agentkit.errors import CallControlError, TransportError, UsageError
 from agentkit.testing.clock import in_virtual_time
-from agentkit.transports.phone import MOST_UNSENT, PhoneTransport, admit
+from agentkit.transports.phone import MOST_UNSENT, PhoneTransport, Wire, admit
 
 MULAW = AudioFormat("mulaw", 8000)
 
@@ -32,7 +32,7 @@ JAMBONZ_START = json.dumps({"callSid": "c1", "sampleRate": 8000, "mixType": "mon
 ASTERISK_START = json.dumps({"event": "MEDIA_START", "format": "ulaw", "channel_id": "c1"})
 
 
-class Socket:
+class Socket(Wire):
     """Both ends of a socket in memory.
 
     Args:
