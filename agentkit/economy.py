@@ -134,6 +134,9 @@ class Economy:
         limits = self._shared
         if limits.unlimited:
             return None
+        now = asyncio.get_running_loop().time()
+        while self._lost and self._lost[0][0] <= now - self._window:
+            self._lost.popleft()
         spent = sum((cost for _, cost in self._lost), Cost())
         for name in ("input", "output", "characters", "price"):
             limit = getattr(limits, name)
@@ -146,25 +149,23 @@ class Economy:
     def _tell(self) -> None:
         if self._shared.unlimited:
             return
-        now = asyncio.get_running_loop().time()
-        while self._lost and self._lost[0][0] <= now - self._window:
-            self._lost.popleft()
         left = self.left
         told = left if left is not None and left <= _TOLD else None
         for number, post in tuple(self._calls.items()):
             if self._told.get(number) != told:
                 self._told[number] = told
                 post(SharedBudget(told))
-        self._wake_up(now)
+        self._wake_up()
 
-    def _wake_up(self, now: float) -> None:
+    def _wake_up(self) -> None:
         """Look again when the oldest loss is out of the window."""
         if self._refresh is not None:
             self._refresh.cancel()
             self._refresh = None
         if self._lost and self._calls:
-            due = self._lost[0][0] + self._window
-            self._refresh = asyncio.get_running_loop().call_at(max(due, now + 0.001), self._tell)
+            loop = asyncio.get_running_loop()
+            due = max(self._lost[0][0] + self._window, loop.time()) + 0.001
+            self._refresh = loop.call_at(due, self._tell)
 
 
 class CallAccount:

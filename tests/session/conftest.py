@@ -34,6 +34,7 @@ class Conversation:
             llm=self.llm,
             tts=self.tts,
             observers=[self.watch],
+            economy=kinds.get("economy"),
         )
         self.record: CallRecord | None = None
         self.reason = ""
