@@ -71,6 +71,8 @@ class Sample:
         at: seconds since the beginning.
         calls: how many there have been, or are.
         resident: bytes of memory.
+        sockets: without the idle connections to model and voice, ``pooled``: those are kept, as
+            many as were needed at once.
         cpu: seconds used so far.
     """
 
@@ -80,6 +82,7 @@ class Sample:
     tasks: int
     objects: int
     sockets: int
+    pooled: int
     files: int
     cpu: float
 
@@ -87,25 +90,39 @@ class Sample:
         mib = self.resident / 2**20
         return (
             f"| {self.at:.0f} | {self.calls} | {mib:.1f} | {self.tasks} | {self.sockets} |"
-            f" {self.files} | {self.objects} | {self.cpu:.1f} |"
+            f" {self.pooled} | {self.files} | {self.objects} | {self.cpu:.1f} |"
         )
 
 
 HEAD = [
-    "| s | calls | MiB | tasks | sockets | other handles | objects | CPU s |",
-    "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    "| s | calls | MiB | tasks | sockets | pooled | other handles | objects | CPU s |",
+    "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
 ]
 
 
-def sample(served: Served, since: float, calls: int) -> Sample:
-    """Look at a server (proc(5))."""
+def connected_to(port: int) -> set[str]:
+    """The inodes of all sockets whose far end is that port here (proc(5), ``/proc/net/tcp``)."""
+    lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return {fields[9] for fields in lines if int(fields[2].rpartition(":")[2], 16) == port}
+
+
+def sample(served: Served, since: float, calls: int, pool: int) -> Sample:
+    """Look at a server (proc(5)).
+
+    Args:
+        served: the server.
+        since: when it all began.
+        calls: how many there have been.
+        pool: the port of model and voice.
+    """
     links = []
     for entry in Path(f"/proc/{served.process}/fd").iterdir():
         try:
             links.append(str(entry.readlink()))
         except FileNotFoundError:  # closed meanwhile
             continue
-    sockets = sum(link.startswith("socket:") for link in links)
+    sockets = {link[8:-1] for link in links if link.startswith("socket:")}
+    pooled = len(sockets & connected_to(pool))
     tasks, objects = (int(word) for word in served.folder.joinpath("tasks").read_text().split())
     return Sample(
         at=time.monotonic() - since,
@@ -113,8 +130,9 @@ def sample(served: Served, since: float, calls: int) -> Sample:
         resident=served.memory()[0],
         tasks=tasks,
         objects=objects,
-        sockets=sockets,
-        files=len(links) - sockets,
+        sockets=len(sockets) - pooled,
+        pooled=pooled,
+        files=len(links) - len(sockets),
         cpu=served.cpu().whole,
     )
 
@@ -142,6 +160,7 @@ class Soak:
         self._served = served
         self._at_once = at_once
         self._began = time.monotonic()
+        self._pool = int(stage.settings["OPENAI_BASE_URL"].rpartition(":")[2].partition("/")[0])
         self._chance = random.Random(1)
 
     async def short(self, calls: int) -> None:
@@ -179,17 +198,26 @@ class Soak:
         await self._stage.hang_up()
 
     async def quiet(self, calls: int, least: Sample | None = None) -> Sample:
-        """Wait until all is given back, as far as it is; until it is as little as that at least."""
-        until = time.monotonic() + SETTLE
+        """Wait until what calls used is given back.
+
+        Args:
+            calls: how many there were.
+            least: until there is no more than this; None: until it is the same three times.
+        """
+        until, last = time.monotonic() + SETTLE, 0
+        same = 0
         while True:
             await asyncio.sleep(2.0)
             self._look(calls)
-            last = self.samples[-1]
-            if time.monotonic() > until or (least is not None and not leaked(least, last)):
-                return last
+            found = self.samples[-1]
+            same = same + 1 if found.sockets + found.tasks == last else 1
+            last = found.sockets + found.tasks
+            done = same == 3 if least is None else not leaked(least, found)
+            if done or time.monotonic() > until:
+                return found
 
     def _look(self, calls: int) -> None:
-        self.samples.append(sample(self._served, self._began, calls))
+        self.samples.append(sample(self._served, self._began, calls, self._pool))
         print(self.samples[-1].line(), flush=True)
 
 
@@ -226,6 +254,8 @@ async def soak(given: argparse.Namespace) -> tuple[list[Sample], list[str]]:
             after = await work.quiet(given.calls, before)
             grew = (after.resident - before.resident) / 1024 / given.calls
             told = [f"left behind: {what}" for what in leaked(before, after)]
+            if after.pooled > 2 * given.at_once:  # a call needs the model and the voice
+                told.append(f"left behind: {after.pooled} connections to model and voice")
             if grew > GROWTH:
                 told.append(f"left behind: memory, {grew:.2f} KiB a call")
             lost = f"Memory grew by {grew:.2f} KiB a call; objects by"

@@ -11,7 +11,7 @@ from tests.bench.soak import Sample, leaked, slope
 
 
 def sample(**fields: int) -> Sample:
-    held = {"tasks": 5, "sockets": 7, "files": 9, "resident": 100, "objects": 1000}
+    held = {"tasks": 5, "sockets": 7, "pooled": 3, "files": 9, "resident": 100, "objects": 1000}
     return Sample(at=0.0, calls=0, cpu=0.0, **{**held, **fields})
 
 
