@@ -8,28 +8,36 @@ class Receptionist(Agent):
 """
 
 from agentkit.agent import Agent
+from agentkit.core.economy import Budget, Early, Pace, Prices, Tuning
 from agentkit.core.history import AssistantMessage, Message, ToolCall, ToolMessage, UserMessage
 from agentkit.core.policy import Digits, Interruption, Limits, Silence, Speculation
 from agentkit.session import CallInfo, CallRecord, Session, SpeechHandle, Turn
 from agentkit.tools import Call, tool
+from agentkit.turns import TurnProfile
 
 __all__ = [
     "Agent",
     "AssistantMessage",
+    "Budget",
     "Call",
     "CallInfo",
     "CallRecord",
     "Digits",
+    "Early",
     "Interruption",
     "Limits",
     "Message",
+    "Pace",
+    "Prices",
     "Session",
     "Silence",
     "Speculation",
     "SpeechHandle",
     "ToolCall",
     "ToolMessage",
+    "Tuning",
     "Turn",
+    "TurnProfile",
     "UserMessage",
     "tool",
 ]

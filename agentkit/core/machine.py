@@ -21,9 +21,10 @@ rules stand in layers of one class, each of which knows only those below it:
 
 * `Replying`: a reply from its first token to its last word heard     (T5, T7, T8, T12)
 * `Tooling`: tools by their effects, fillers                          (T6, T19, T20)
-* `Drafting`: drafts, and the commit                                  (T2 to T4)
+* `Drafting`: drafts, the commit, what drafts may cost                (T2 to T4, T9)
 * `Overlapping`: caller and agent at once                             (T11, T16 to T18)
 * `Waiting`: silence, longest lengths, keys                           (T23, T25)
+* `Laddering`: when a draft is begun, and whether it is worth it      (T2, T9)
 * `TurnMachine`, here: the source's events, the call                  (T10, T14, T15)
 
 The joint rules:
@@ -32,7 +33,10 @@ The joint rules:
 * the caller's words           -> they are the agent's own echo, or the last end is taken back
                                   (T11), or the reply is interrupted (T16), or they are a
                                   backchannel and it goes on (T17)
-* the turn may have ended      -> a draft is begun, kept or adopted            (T2)
+* words come to rest           -> a draft is begun, if the agent asks for that (T2)
+* the agent asks something     -> the answers that it expects are drafted      (T2)
+* the turn may have ended      -> a draft is begun, kept or adopted, if it is worth what it
+                                  may cost and there is that much left         (T2, T9)
 * a draft wants tools          -> those that only read run, the others wait    (T6)
 * the turn goes on             -> the draft is discarded or parked             (T3)
 * the turn ends                -> the draft is committed or replaced           (T4)
@@ -47,11 +51,12 @@ Identity, not timing, decides what counts: whatever carries the id of a reply th
 changes nothing (T5), and so does a playout report of an older epoch.
 
 Invariants, checked by ``tests/core/test_machine_properties.py`` on random walks: at most one live
-draft; nothing is played before its turn has ended; after its `Discard` a reply gets no command;
-every committed turn is closed exactly once, as heard, merged, cut off or silent; tool calls and
-their results are paired in the history; a tool runs at most once, one with effects never in a
-draft, never before its turn has settled, never beside another of its reply; a turn that was acted
-upon is not taken back.
+draft of a turn; drafts never cost more than their budget, and each is booked exactly once; nothing
+is played before its turn has ended, or before its pace; after its `Discard` a reply gets no
+command; every committed turn is closed exactly once, as heard, merged, cut off or silent; tool
+calls and their results are paired in the history; a tool runs at most once, one with effects never
+in a draft, never before its turn has settled, never beside another of its reply; a turn that was
+acted upon is not taken back.
 """
 
 from __future__ import annotations
