@@ -83,8 +83,11 @@ class Reply:
     stopped: float | None = None
     """When it fell silent: it was held, cut off, or heard to its end."""
     idle: float = 0.0
+    """Seconds that it lay parked."""
     idle_before_audio: float = 0.0
-    """Seconds that it lay parked; and how many of those before it had any audio."""
+    """Seconds before its first audio in which nobody worked on it."""
+    ready_since: float | None = None
+    """When its first words were there that the voice may not have yet."""
 
     committed: float | None = None
     first_text: float | None = None

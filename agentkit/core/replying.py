@@ -238,7 +238,12 @@ class Replying:
         """Give the voice what it may have: of a draft only so much (T8)."""
         draft = reply.state is ReplyState.DRAFT
         if draft and (self.policy.speculation.depth != "speech" or reply.turn is None):
+            if reply.waiting and reply.ready_since is None and not reply.pieces:
+                reply.ready_since = self._now
             return
+        if reply.ready_since is not None:
+            reply.idle_before_audio = self._now - reply.ready_since
+            reply.ready_since = None
         while reply.waiting:
             text = reply.waiting[0]
             if draft and not self._may_speak(reply, len(text)):

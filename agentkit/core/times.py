@@ -29,13 +29,13 @@ def turn_times(turn: Turn, reply: Reply | None) -> TurnTimes:
 def saved(turn: Turn, reply: Reply) -> float:
     """Seconds by which the caller heard the reply sooner than if it had begun at the turn's end.
 
-    That is the head start, or all the work up to the first audio if that took less. Time that
-    the draft lay parked was no work; and who has to wait for the pace of the conversation waits
-    either way.
+    That is the head start, or all the work up to the first audio if that took less. Time in which
+    the draft lay parked, or its text waited to be given to the voice, was no work; and who has to
+    wait for the pace of the conversation waits either way.
     """
     if turn.ended is None or reply.first_audio is None:
         return 0.0
     work = reply.first_audio - reply.started - reply.idle_before_audio
-    lead = turn.ended - reply.started - reply.idle
-    due = 0.0 if reply.due is None else reply.due - turn.ended
-    return max(0.0, max(work, due) - max(work - lead, due, 0.0))
+    due = turn.ended if reply.due is None else reply.due
+    without, heard = max(turn.ended + work, due), max(reply.first_audio, turn.ended, due)
+    return max(0.0, without - heard)

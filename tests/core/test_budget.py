@@ -404,3 +404,18 @@ def test_prices_know_what_they_do_not_know() -> None:
     assert Prices(cached=1.0).known
     assert Prices(input=2.0).of(1_000_000, 500_000, 0, 0) == pytest.approx(2.0)
     assert Prices(input=2.0, cached=0.5).of(1_000_000, 500_000, 0, 0) == pytest.approx(1.25)
+
+
+def test_T21_text_that_waits_for_the_end_saves_what_the_model_took(call_with: Make) -> None:
+    """Drafted as text alone: the voice begins at the end of the turn, as without a draft."""
+    call = call_with(Policy(speculation=Speculation(depth="llm")))
+    call.start("hello")
+    call.eager("hello")
+    call.now += 0.3
+    call.write(0, "Good morning.")
+    call.now += 0.7
+    call.end("hello")
+    call.now += 0.2
+    call.voice(0)
+    call.hear(1.0)
+    assert call.of(cmd.TurnClosed)[0].times.saved == pytest.approx(0.3)
