@@ -319,7 +319,7 @@ class Ledger:
         """All of it in a line, for people."""
         lost = ", ".join(f"{count} {reason}" for reason, count in sorted(self.lost.items()))
         parts = [
-            f"{self.drafts} drafts over: {self.adopted} heard, "
+            f"{_count(self.drafts, 'draft')}: {self.adopted} heard, "
             f"{self.extra} lost{f' ({lost})' if lost else ''}"
         ]
         if self.extra:
@@ -332,8 +332,12 @@ class Ledger:
             why = ", ".join(f"{count} {name}" for name, count in sorted(self.declined.items()))
             parts.append(f"not begun: {why}")
         if self.moves:
-            parts.append(f"threshold moved {self.moves} times")
+            parts.append(f"the eager threshold was moved {_count(self.moves, 'time')}")
         return "; ".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _told(cost: Cost, currency: str) -> str:

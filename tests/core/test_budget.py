@@ -317,13 +317,13 @@ def test_T9_the_ledger_tells_itself_to_people() -> None:
         currency="USD",
     )
     assert ledger.describe() == (
-        "5 drafts over: 3 heard, 2 lost (2 resumed); lost in them: about 1,200 tokens in (1,024 of "
+        "5 drafts: 3 heard, 2 lost (2 resumed); lost in them: about 1,200 tokens in (1,024 of "
         "them cached), 40 out, 60 characters, 0.0012 USD; 0.90 s saved, 450 ms for each that was "
-        "lost; not begun: 4 worth; threshold moved 1 times"
+        "lost; not begun: 4 worth; the eager threshold was moved 1 time"
     )
-    assert Ledger().describe() == "0 drafts over: 0 heard, 0 lost; 0.00 s saved"
+    assert Ledger().describe() == "0 drafts: 0 heard, 0 lost; 0.00 s saved"
     assert Ledger(lost={"words": 1}, cost_lost={"words": Cost(5)}).describe() == (
-        "1 drafts over: 0 heard, 1 lost (1 words); lost in them: 5 tokens in, 0 out, "
+        "1 draft: 0 heard, 1 lost (1 words); lost in them: 5 tokens in, 0 out, "
         "0 characters; 0.00 s saved, 0 ms for each that was lost"
     )
 

@@ -188,7 +188,7 @@ async def test_T9_the_record_of_a_call_has_its_ledger(converse: Converse) -> Non
     assert ledger.currency == "USD"
     assert ledger.wasted.price > 0
     assert ledger.saved > 0.1
-    assert "2 drafts over: 1 heard, 1 lost (1 resumed)" in ledger.describe()
+    assert "2 drafts: 1 heard, 1 lost (1 resumed)" in ledger.describe()
 
 
 # ------------------------------------------------------------------------------------- warmth
