@@ -6,8 +6,8 @@ import fcntl
 import os
 import pty
 import select
-import signal
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -72,13 +72,21 @@ class Terminal:
         self._stream: Any = pyte.ByteStream(self.screen)
         own = {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
         usual = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-        self.pid, self.master = pty.fork()
-        if not self.pid:  # the program
-            for each in keep:
-                os.set_inheritable(each, True)
-            os.execvpe(command[0], list(command), usual | own | (environment or {}))
+        self.master, terminal = pty.openpty()
         self.resize(columns, rows)
-        self.status: int | None = None
+        self._process = subprocess.Popen(
+            ["setsid", "--ctty", *command],  # in a session that has this terminal
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            env=usual | own | (environment or {}),
+            pass_fds=keep,
+        )
+        os.close(terminal)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def resize(self, columns: int, rows: int) -> None:
         size = struct.pack("HHHH", rows, columns, 0, 0)
@@ -123,15 +131,12 @@ class Terminal:
     def end(self) -> int:
         """Wait until the program has ended; return its exit status, negative for a signal."""
         deadline = time.monotonic() + PATIENCE
-        while self.status is None:
+        while (status := self._process.poll()) is None:
             self.read(0.02)
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.status = os.waitstatus_to_exitcode(status)
             assert time.monotonic() < deadline, f"it does not end; there is\n{self.text}"
         while self.read(0.0) and select.select([self.master], [], [], 0.0)[0]:
             pass
-        return self.status
+        return status
 
     @property
     def mode(self) -> list[Any]:
@@ -144,9 +149,8 @@ class Terminal:
         self.master, _ = os.pipe()
 
     def close(self) -> None:
-        if self.status is None:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        self._process.kill()
+        self._process.wait()
         os.close(self.master)
 
 
