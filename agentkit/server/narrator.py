@@ -5,7 +5,7 @@ Each message is JSON with a ``type`` and with ``at``, seconds since the conversa
 =============  ====================================================================================
 ``began``      the conversation begins
 ``caller``     ``state`` (``started``, ``words``, ``maybe``, ``resumed``, ``ended``), ``text``: the
-               open turn
+               open turn; at its end ``decided``, seconds since its last word
 ``turn``       ``turn``, ``text``: its final words
 ``merged``     ``turn``: its words are answered with those of the next one
 ``aside``      ``what`` (``attention``, ``echo``, ``silence``), ``text``: heard, and no turn
@@ -134,7 +134,10 @@ class Narrator:
         if state == "words" and event.text == self._last_words:
             return  # an update several times a second says nothing new
         self._last_words = event.text
-        self._say("caller", state=state, text=event.text)
+        more = {}
+        if state == "ended" and event.speech_end is not None and self._start is not None:
+            more["decided"] = round(self._at - (event.speech_end - self._start), 3)
+        self._say("caller", state=state, text=event.text, **more)
 
     def _made(self, event: ev.SpeechMade) -> None:
         told = self._replies.get(event.reply)

@@ -144,10 +144,13 @@ class Lobby:
         Browsers name the page's origin in each POST and each upgrade, and no script can change it
         (Fetch, "Forbidden request-header"; RFC 6455, section 10.2).
         """
-        urls = [self._public] if self._public else []
+        own = set()
+        if self._public:
+            public = urlsplit(self._public)
+            own.add(_origin(public.scheme, public.netloc))
         if _host_in(headers):
-            urls += [f"{scheme}://{headers['host'].strip()}" for scheme in ("http", "https")]
-        if headers.get("origin", "").lower() not in map(_origin, urls):
+            own |= {_origin(scheme, headers["host"].strip()) for scheme in ("http", "https")}
+        if headers.get("origin", "").lower() not in own:
             raise Refused("another site's page may not talk with the agent")
 
     def _lets_in(self, request: Request) -> Response | None:
@@ -303,11 +306,10 @@ def _parts() -> dict[str, bytes]:
     return {part.name: part.read_bytes() for part in folder.iterdir() if "." in part.name}
 
 
-def _origin(url: str) -> str:
+def _origin(scheme: str, host: str) -> str:
     """As browsers write it: without a port that goes without saying."""
-    parts = urlsplit(url.lower())
-    usual = {"http": ":80", "https": ":443"}[parts.scheme]
-    return f"{parts.scheme}://{parts.netloc.removesuffix(usual)}"
+    usual = {"http": ":80", "https": ":443"}[scheme]
+    return f"{scheme}://{host.lower().removesuffix(usual)}"
 
 
 def _host(url: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import signal
+import time
 import wave
 from array import array
 from collections.abc import AsyncIterator
@@ -146,13 +147,15 @@ async def test_T16_to_talk_over_it_silences_the_loudspeaker_at_once(page: Page) 
         await page.until("!!document.querySelector('#lines.sounding')")
         begun = loop.time()
         await page.until("!!document.querySelector('#lines .rest')?.previousSibling.textContent")
+        spoken, cleared = loop.time() - begun, time.time()
         ears.start("wait a moment please")
-        spoken = loop.time() - begun
         await page.until("!!document.querySelector('#lines .cut')")
         ears.end("wait a moment please")
         await page.until("document.querySelectorAll('#lines .agent').length === 2")
         silent = float((await page.do("silent.textContent")).removesuffix(" ms"))
         assert 0 < silent < 60
+        marked = "performance.timeOrigin + performance.getEntriesByName('silent')[0].startTime"
+        assert 0 < await page.do(marked) - 1000 * cleared < 250
         shown = "document.querySelector('#lines .cut .words').firstChild.textContent.trim()"
         cut = await page.do(shown)
         agent = await server.agent()
@@ -227,11 +230,12 @@ async def test_no_more_than_a_keyboard_is_needed(page: Page) -> None:
         await page.until("mute.getAttribute('aria-pressed') === 'true'")
         await page.press("Tab")
         assert await page.focused() == ("textbox", "Write instead of speaking")
-        await page.type("when do you open?")
+        await page.type("when do you <b>open</b>?")
         await page.press("Enter")
         await page.until("/written/u.test(lines.textContent) && /Good/u.test(lines.textContent)")
         agent = await server.agent()
-        await until(lambda: agent.said[-2:] == ["caller: when do you open?", "agent: Good."])
+        await until(lambda: agent.said[-2:] == ["caller: when do you <b>open</b>?", "agent: Good."])
+        assert "when do you <b>open</b>?" in str(await page.do(LINES))
         reached = []
         for _ in range(3):
             await page.press("Tab")
@@ -361,6 +365,22 @@ async def test_a_server_that_is_gone_is_said(desk: Browser) -> None:
             await page.goto(f"{server.url}/")
         await page.click("#talk")
         assert await page.until(PROBLEM) == "The server cannot be reached. Is it running?"
+
+
+async def test_a_socket_that_is_refused_on_its_way_is_said(desk: Browser) -> None:
+    lost = """window.WebSocket = class extends WebSocket {
+        constructor(url) { super(String(url).replace('/web/media', '/web/nowhere')); }
+    }"""
+    async with reception() as server, desk.page() as page:
+        await page.microphone()
+        await page.send("Page.addScriptToEvaluateOnNewDocument", source=lost)
+        await page.goto(f"{server.url}/")
+        await page.click("#talk")
+        assert await page.until(PROBLEM) == (
+            "The server refused the connection. Something between here and there may not let"
+            " WebSockets pass."
+        )
+        assert server.agents == []
 
 
 async def test_another_sites_page_and_a_used_token_are_refused(desk: Browser) -> None:

@@ -75,6 +75,8 @@ def test_who_is_answered(
         ("bot.example.com", "https://bot.example.com.evil.test", PUBLIC, False),
         ("127.0.0.1:8080", "null", "", False),
         ("127.0.0.1:8080", "", "", False),
+        ("[::1]:8080", "http://[::1]:8080", "", True),
+        ("[1.2]", "http://[1.3]", "", False),
         ("[::1", "http://[::1", "", False),
         ("", "http://", "", False),
     ],

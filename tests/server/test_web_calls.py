@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import structlog
 
 from agentkit import tool
@@ -59,6 +60,7 @@ async def test_a_conversation_is_heard_and_its_story_is_told() -> None:
         "caller", "caller", "reply", "caller", "committed", "playing", "turn", "said", "times",
     ]  # fmt: skip
     states = [(one["state"], one["text"]) for one in only(page, "caller")]
+    assert only(page, "caller")[-1]["decided"] == pytest.approx(0.0, abs=0.05)
     assert states == [("started", "so"), ("maybe", "so good"), ("ended", "so good")]
     assert only(page, "reply")[1] == {"reply": 1, "turn": 0, "kind": "answer", "draft": True}
     assert only(page, "turn") == [{"turn": 0, "text": "so good"}]

@@ -5,7 +5,6 @@ import { Problem } from "./problems.js";
 const VERSION = 1;
 const READY_WITHIN = 15000; // milliseconds
 const MOST_WAITING = 256 * 1024; // bytes: 8 s of the microphone
-const TRY_LATER = 1013;
 
 /** A token for one conversation. Throws a Problem. */
 async function token() {
@@ -49,7 +48,10 @@ export class Call {
         if (outcome instanceof Problem) reject(outcome);
         else resolve(outcome);
       });
-      socket.onopen = () => call.say({ type: "start", version: VERSION, token: given });
+      socket.onopen = () => {
+        call.opened = true;
+        call.say({ type: "start", version: VERSION, token: given });
+      };
     }).catch((problem) => {
       socket.onclose = null;
       socket.close();
@@ -61,11 +63,12 @@ export class Call {
     this.socket = socket;
     this.on = on;
     this.settle = settle;
+    this.opened = false;
     this.ready = false;
     this.ended = false;
     this.dropped = 0;
     socket.onmessage = ({ data }) => this.take(data);
-    socket.onclose = ({ code }) => this.closed(code);
+    socket.onclose = () => this.closed();
   }
 
   take(data) {
@@ -88,14 +91,13 @@ export class Call {
     }
   }
 
-  closed(code) {
-    if (!this.ready) this.settle(new Problem(code === TRY_LATER ? "full" : this.reached ? "lost" : "socket"));
+  closed() {
+    if (!this.ready) this.settle(new Problem(this.opened ? "lost" : "socket"));
     else if (this.ended) this.on.over(undefined, this.why);
     else this.on.over(new Problem(navigator.onLine ? "lost" : "offline"));
   }
 
   say(message) {
-    this.reached = true;
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
   }
 

@@ -11,7 +11,7 @@ export class Figures {
 
   clear() {
     this.reactions = new Map();
-    this.saved = this.begun = this.kept = this.interruptions = this.silent = 0;
+    this.decided = this.saved = this.begun = this.kept = this.interruptions = this.silent = 0;
     for (const id of ["reaction", "reacted", "decided", "saved", "median", "saved-all", "drafts", "interruptions", "silent"]) {
       BY_ID(id).textContent = "–";
     }
@@ -21,6 +21,10 @@ export class Figures {
 
   take(message) {
     this[`on_${message.type}`]?.(message);
+  }
+
+  on_caller({ decided = 0 }) {
+    this.decided = Math.max(0, decided);
   }
 
   on_reply({ draft }) {
@@ -42,8 +46,9 @@ export class Figures {
   reacted(turn, seconds) {
     this.reactions.set(turn, seconds);
     BY_ID("reaction").textContent = BY_ID("reacted").textContent = ms(seconds);
-    for (const id of ["decided", "saved"]) BY_ID(id).textContent = "…";
-    this.bar(0, seconds, 0);
+    BY_ID("decided").textContent = ms(this.decided);
+    BY_ID("saved").textContent = "…"; // known once the reply is over
+    this.bar(this.decided, seconds, 0);
     this.tell();
   }
 
@@ -52,12 +57,12 @@ export class Figures {
     if (heard === undefined) return;
     if (!this.reactions.has(turn)) this.reacted(turn, heard);
     const reaction = this.reactions.get(turn);
-    const before = Math.max(0, decided ?? 0);
+    const before = Math.max(0, decided ?? this.decided);
     this.saved += saved;
-    this.row([turn + 1, decided === undefined ? "–" : ms(before), ms(reaction), saved ? ms(saved) : "–"]);
+    this.row([turn + 1, ms(before), ms(reaction), saved ? ms(saved) : "–"]);
     this.tell();
     if ([...this.reactions.keys()].at(-1) !== turn) return;
-    BY_ID("decided").textContent = decided === undefined ? "–" : ms(before);
+    BY_ID("decided").textContent = ms(before);
     BY_ID("saved").textContent = saved ? ms(saved) : "nothing";
     this.bar(before, reaction, saved);
   }

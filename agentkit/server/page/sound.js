@@ -138,7 +138,7 @@ export class Loudspeaker {
     this.node.port.onmessage = ({ data }) => {
       if (data.kind === "heard") on.heard(data.epoch, data.at);
       else if (data.kind === "level") on.level(data.level);
-      else if (data.kind === "silent") on.silent(Math.max(0, data.time - this.clearedAt));
+      else if (data.kind === "silent") this.silenced(data.time, on);
       else on.sounding(data.sounding);
     };
     context.onstatechange = () => wake(context);
@@ -164,6 +164,11 @@ export class Loudspeaker {
   clear(epoch) {
     this.clearedAt = this.context.currentTime;
     this.node.port.postMessage({ kind: "clear", epoch });
+  }
+
+  silenced(time, on) {
+    performance.mark("silent");
+    on.silent(Math.max(0, time - this.clearedAt));
   }
 
   async choose(device) {

@@ -1,6 +1,6 @@
 /** The call on a time axis, as it happens: two voices, and between them the drafts. */
 
-const WINDOW = 24; // seconds that are seen while the call goes on
+const WINDOW = [10, 24]; // seconds that are seen while the call goes on: at first, and later
 const KEPT = 900; // seconds that are kept
 const LANES = { caller: [12, 64], drafts: [88, 18], agent: [122, 64] }; // top and height
 const HEIGHT = 204;
@@ -118,7 +118,9 @@ export class Timeline {
     pen.setTransform(scale, 0, 0, scale, 0, 0);
     pen.clearRect(0, 0, width, HEIGHT);
     const until = this.end ?? this.now();
-    const length = this.end === null ? WINDOW : Math.max(4, until - this.begin);
+    const lasted = until - this.begin;
+    const seen = Math.min(WINDOW[1], Math.max(WINDOW[0], lasted / 0.94));
+    const length = this.end === null ? seen : Math.max(4, lasted);
     const from = this.end === null ? Math.max(this.begin, until - length * 0.94) : this.begin;
     const x = (time) => ((time - from) / length) * width;
     this.axis(x, from, length, width);
