@@ -40,17 +40,6 @@ class Cpu:
         user, nice, system, _idle, _waiting, *interrupts, _stolen = map(int, fields)
         return cls((user + nice) / _TICKS, (system + sum(interrupts)) / _TICKS)
 
-    @classmethod
-    def of_core(cls, core: int) -> Cpu:
-        """What all processes and the kernel have used of one processor so far."""
-        (line,) = (
-            line
-            for line in Path("/proc/stat").read_text().splitlines()
-            if line.startswith(f"cpu{core} ")
-        )
-        user, nice, system, _idle, _waiting, *interrupts, _stolen = map(int, line.split()[1:9])
-        return cls((user + nice) / _TICKS, (system + sum(interrupts)) / _TICKS)
-
     def __sub__(self, other: Cpu) -> Cpu:
         return Cpu(self.user - other.user, self.system - other.system)
 
@@ -140,6 +129,10 @@ class Served:
     def cpu(self) -> Cpu:
         """What it has used so far."""
         return Cpu.of(self.process)
+
+    def waited(self) -> float:
+        """Seconds that its main thread was ready to run and had no processor so far (proc(5))."""
+        return int(Path(f"/proc/{self.process}/schedstat").read_text().split()[1]) / 1e9
 
     def memory(self) -> tuple[int, int]:
         """Bytes of memory: resident, and its proportional share of it (proc(5))."""

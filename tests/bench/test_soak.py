@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from tests.bench.served import Cpu
 from tests.bench.soak import Sample, leaked, slope
 
 
@@ -23,9 +20,3 @@ def test_what_there_is_more_of_is_left_behind() -> None:
 def test_growth_is_a_line_through_all_samples() -> None:
     assert slope([(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]) == pytest.approx(2.0)
     assert slope([(0.0, 1.0)]) == 0.0
-
-
-def test_cpu_of_a_core_is_part_of_that_of_all() -> None:
-    whole = sum(Cpu.of_core(core).whole for core in range(os.cpu_count() or 1))
-    assert whole == pytest.approx(Cpu.of_all().whole, abs=0.5)
-    assert Cpu.of(os.getpid()).whole <= whole

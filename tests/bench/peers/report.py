@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.bench.peers.calls import BUSY, ONE_BY_ONE
 from tests.bench.peers.chart import Series, chart
-from tests.bench.peers.stage import BOUNDARIES, FRAMEWORKS, PUNCTUAL, QUIET, Row, at
+from tests.bench.peers.stage import BOUNDARIES, FRAMEWORKS, KEPT, PUNCTUAL, Row, at
 
 NAMES = {
     "agentkit": "agentkit",
@@ -249,8 +249,8 @@ def measured(rows: Sequence[Row]) -> str:
             *_many_calls(busy),
             "",
             f"A measurement is void if the load itself was late by more than {PUNCTUAL * 1000:g}"
-            f" ms in one case of a hundred, or if other processes took more than {QUIET:.0%} of"
-            " the bot's core.",
+            f" ms in one case of a hundred, or if the bot had to wait for its core for more than"
+            f" {KEPT:.0%} of the time.",
             "",
             "### How many calls a core takes",
             "",

@@ -62,7 +62,7 @@ def told(row: Row) -> str:
         f"{row.framework} {row.boundary} {row.script} {row.calls}: {reaction}"
         f"; clear {at(row.tally.barge_in, 50) * 1000:.1f} ms"
         f"; {row.per_minute:.2f} CPU s a call-minute; {row.a_call / 2**20:.2f} MiB a call"
-        f"; others {row.others:.0%}; lag p99 {row.lag_p99 * 1000:.1f} ms"
+        f"; waited {row.waited:.1%}; lag p99 {row.lag_p99 * 1000:.1f} ms"
         f"; load late p99 {row.lateness * 1000:.1f} ms, {row.own_core:.0%}"
         f"; unanswered {row.tally.unanswered}/{row.tally.turns}"
         f", early {row.tally.early}, gaps {len(row.tally.gaps)}"

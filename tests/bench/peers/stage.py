@@ -59,8 +59,8 @@ _CHUNK = 4800
 
 PUNCTUAL = 0.002
 """Seconds: where the load itself was later than that in one case of a hundred, a row is void."""
-QUIET = 0.1
-"""Where other processes took more than that of the bot's processor, a row is void, too."""
+KEPT = 0.02
+"""Where the bot waited for its processor for more than that of the time, a row is void, too."""
 
 BOTS = (os.cpu_count() or 1) - 1
 """The bot's processor; that of the load is 0."""
@@ -129,7 +129,7 @@ class Row:
         idle: memory before the calls, after a first one has come and gone.
         a_call: what each call added to that.
         lateness: of the load itself, the 99th percentile.
-        others: what other processes took of the bot's processor.
+        waited: for how much of the time the bot was ready to run, and another process ran.
     """
 
     framework: str
@@ -156,14 +156,14 @@ class Row:
     lag_p99: float = 0.0
     lateness: float = 0.0
     own_core: float = 0.0
-    others: float = 0.0
+    waited: float = 0.0
 
     @property
     def fault(self) -> str:
         """Why the row says nothing of the bot; "" if it does."""
         if self.lateness > PUNCTUAL:
             return "the load was late itself"
-        return "other processes were busy" if self.others > QUIET else ""
+        return "other processes were busy" if self.waited > KEPT else ""
 
     @property
     def per_minute(self) -> float:
@@ -317,18 +317,18 @@ async def measure(stage: Stage, served: Served, row: Row, cycles: int) -> None:
     stage.count(row.tally)
     del wheel.lateness[:]
     voices.chats = voices.speeches = 0
-    lost, cpu, own, everybody = stage.lost, served.cpu(), Cpu.of(os.getpid()), Cpu.of_core(BOTS)
+    lost, cpu, own, waited = stage.lost, served.cpu(), Cpu.of(os.getpid()), served.waited()
     await asyncio.sleep(cycles * cycle(stage.turns))
     until = time.monotonic()
     row.seconds = until - row.tally.since
     cpu, own = served.cpu() - cpu, Cpu.of(os.getpid()) - own
-    others = (Cpu.of_core(BOTS) - everybody).whole - cpu.whole
     stage.count(Tally(until))
     row.lost = stage.lost - lost
     row.requests = voices.chats / max(1, row.tally.turns)
     row.speeches = voices.speeches / max(1, row.tally.turns)
     row.cpu_user, row.cpu_system = cpu.user, cpu.system
-    row.own_core, row.others = own.whole / row.seconds, max(0.0, others) / row.seconds
+    row.own_core = own.whole / row.seconds
+    row.waited = (served.waited() - waited) / row.seconds
     row.lateness = at(wheel.lateness, 99)
     lag = served.lag(row.tally.since, until)
     row.lag_p50, row.lag_p99 = (statistics.median(lag) if lag else 0.0), at(lag, 99)
