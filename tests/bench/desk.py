@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import os
 import statistics
-import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ from agentkit.core import events as ev
 from agentkit.core.policy import Interruption
 from agentkit.observe.log import configure_logging
 from agentkit.session import Session
-from agentkit.talk.command import SWITCH
+from agentkit.talk.command import way_for_sound
 from agentkit.transports.desktop import DesktopTransport
 from tests.bench.desk_delays import measure_delays
 from tests.desktop import pulse as servers
@@ -87,12 +86,13 @@ async def conversation(folder: Path) -> AsyncIterator[tuple[Session, Clock]]:
             tts=backends.tts,
             observers=[clock],
         )
-        async with session, asyncio.TaskGroup() as tasks:
-            call = tasks.create_task(session.run())
-            await asyncio.sleep(1.0)
-            yield session, clock
-            transport.call_is_over()
-            await call
+        with way_for_sound():
+            async with session, asyncio.TaskGroup() as tasks:
+                call = tasks.create_task(session.run())
+                await asyncio.sleep(1.0)
+                yield session, clock
+                transport.call_is_over()
+                await call
     print(f"  {dict(transport.statuses)}")
 
 
@@ -160,7 +160,6 @@ def main() -> int:
     parser.add_argument("--over", type=float, default=6.0, help="dB of the caller over the echo")
     given = parser.parse_args()
     configure_logging("error")
-    sys.setswitchinterval(SWITCH)  # as `agentkit talk` does
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "pulse").mkdir()

@@ -19,6 +19,7 @@ import numpy as np
 
 from agentkit.audio.formats import AudioFormat
 from agentkit.flux import FluxSource
+from agentkit.talk.command import way_for_sound
 from agentkit.testing.flux import ScriptedFlux
 from agentkit.transports.desktop import DesktopTransport
 from agentkit.transports.rings import FADE, Handed, SpeakerRing
@@ -79,7 +80,8 @@ async def desk(
         call = asyncio.create_task(transport.run(sink))
         await sink.listening.wait()
         await asyncio.sleep(0.5)
-        yield transport, ring
+        with way_for_sound():
+            yield transport, ring
         await transport.hang_up()
         await call
     finally:

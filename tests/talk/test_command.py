@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from agentkit.errors import UsageError
-from agentkit.talk.command import Leaving, has_screen
+from agentkit.talk.command import Leaving, has_screen, way_for_sound
 
 
 class Session:
@@ -88,3 +89,12 @@ def test_windows_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "termios", None)
     monkeypatch.delitem(sys.modules, "agentkit.talk.terminal", raising=False)
     assert not has_screen()
+
+
+def test_sound_has_its_way_and_all_is_put_back() -> None:
+    before = sys.getswitchinterval()
+    with way_for_sound():
+        assert sys.getswitchinterval() == pytest.approx(0.001)
+        assert gc.get_freeze_count() > 10_000
+    assert sys.getswitchinterval() == before
+    assert gc.get_freeze_count() == 0
