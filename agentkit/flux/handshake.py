@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.metadata
 import json
 import logging
@@ -70,6 +71,7 @@ class _Connect(connect):
         return exc
 
 
+@functools.cache
 def _user_agent() -> str:
     try:
         version = importlib.metadata.version("agentkit")

@@ -40,7 +40,6 @@ from agentkit.server.signatures import SignedRequest
 from agentkit.server.sockets import SocketWire
 from agentkit.server.state import Admission
 from agentkit.server.web import Lobby
-from agentkit.server.wire import SocketWire
 
 log = structlog.get_logger(__name__)
 

@@ -29,6 +29,7 @@ import uvicorn
 
 from agentkit._hosts import is_loopback
 from agentkit.agent import Agent
+from agentkit.audio import resample
 from agentkit.backends import open_backends
 from agentkit.config import Settings
 from agentkit.errors import AgentkitError, ConfigError
@@ -195,6 +196,8 @@ def _serve_here(options: ServeOptions, listener: socket.socket, said: str, fleet
 
     async def run() -> None:
         async with _open_desk(options, settings, agent, state) as office.desk:
+            with contextlib.suppress(ConfigError):  # which is for the call to tell that needs it
+                resample.preload()
             server = Server(uvicorn_config(make_app(office)))
             with _sparing_the_collector():
                 print(said, flush=True)

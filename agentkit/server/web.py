@@ -45,9 +45,9 @@ from agentkit.server.access import Access, Refused, host_of
 from agentkit.server.desk import POLICY, Desk
 from agentkit.server.narrator import Narrator
 from agentkit.server.signatures import basic_password
+from agentkit.server.sockets import SocketWire
 from agentkit.server.state import Admission
 from agentkit.server.tokens import TokenError
-from agentkit.server.wire import SocketWire
 from agentkit.session import CallInfo, Session
 from agentkit.talk.typed import TypedSource
 from agentkit.transports.browser import PageWire

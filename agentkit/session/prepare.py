@@ -6,6 +6,7 @@ import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from agentkit.economy import Economy
 
 log = structlog.get_logger(__name__)
+
+_MOST_KEPT = 16
+_kept: WeakKeyDictionary[TTS, dict[tuple[str, AudioFormat], bytes]] = WeakKeyDictionary()
+"""What voices have spoken ahead: calls that share one do not pay for the same line each."""
 
 
 async def open_named(
@@ -46,14 +51,25 @@ async def open_named(
 async def voice_ahead(tts: TTS, text: str, output: AudioFormat, into: dict[str, bytes]) -> None:
     """Put the audio of a text, whole and in the format ``output``, under it (rule T14).
 
-    A voice that fails is logged: the call goes on without.
+    A voice is asked for a line once, for all calls that share it. One that fails is logged, and
+    the call goes on without.
     """
     if not text:
         return
     try:
-        into[text] = await _spoken(tts, text, output)
-    except Exception as error:
-        log.warning("the apology could not be voiced ahead", error=str(error))
+        kept = _kept.setdefault(tts, {})
+    except TypeError:
+        kept = {}  # a voice that cannot be a key
+    made = kept.get((text, output))
+    if made is None:
+        try:
+            made = await _spoken(tts, text, output)
+        except Exception as error:
+            log.warning("the apology could not be voiced ahead", error=str(error))
+            return
+        if len(kept) < _MOST_KEPT:
+            kept[text, output] = made
+    into[text] = made
 
 
 async def _spoken(tts: TTS, text: str, output: AudioFormat) -> bytes:

@@ -27,7 +27,7 @@ LAST_WORDS_WITHIN = 1.0
 """Seconds in which a page has to take what it is told last."""
 
 
-class PageWire:
+class PageWire(Wire):
     """A wire on which the page is also told things, and gives commands.
 
     Args:

@@ -31,6 +31,7 @@ from agentkit.carriers.browser import (
 )
 from agentkit.testing.clock import in_virtual_time
 from agentkit.transports.browser import MOST_TOLD, PageWire
+from agentkit.transports.phone import Wire
 
 VOICE = AudioFormat("linear16", 24000)
 START = '{"type":"start","version":1,"token":"t0ken"}'
@@ -205,7 +206,7 @@ def test_what_is_typed_is_cut_off_and_does_not_show() -> None:
 # -------------------------------------------------------------------------------------- the wire
 
 
-class FakeWire:
+class FakeWire(Wire):
     """A socket in memory, whose far end reads when it is told to."""
 
     def __init__(self, *received: Message) -> None:
