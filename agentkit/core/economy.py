@@ -15,7 +15,7 @@ Rung = Literal["rest", "eager", "expected"]
 was expected before it was given."""
 
 Declined = Literal[
-    "drafts", "input", "output", "characters", "price", "share",  # of the call's budget
+    "drafts", "input", "output", "price", "share",  # of the call's budget
     "process",  # the budget of all calls together
     "worth",    # it would cost more than it saves
 ]  # fmt: skip

@@ -65,7 +65,8 @@ class Laddering(Waiting):
 
     def _wants_draft(self, turn: Turn) -> bool:
         return (
-            bool(turn.words)
+            self.policy.speculation.drafts
+            and bool(turn.words)
             and self._closing is None
             and self._keys is None
             and (bool(turn.owed) or not self._takes_no_floor(turn))

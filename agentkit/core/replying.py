@@ -263,8 +263,7 @@ class Replying:
         left = self._spending.characters_left(rules.budget, rules.prices)
         if left is not None and characters > left:
             return False
-        if account := self._spending.account(draft.id):
-            account.characters += characters
+        self._spending.speak(draft.id, characters)
         return True
 
     def _on_model_asked(self, event: ev.ModelAsked) -> None:
@@ -291,7 +290,7 @@ class Replying:
         """It is no draft any more that might be committed."""
         if reply is self._draft:
             self._draft = None
-        elif reply in self._expecting:
+        else:
             self._expecting.remove(reply)
 
     def _on_speech_made(self, event: ev.SpeechMade) -> None:

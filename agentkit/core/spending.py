@@ -96,15 +96,14 @@ class Spending:
         """A draft begins."""
         self._open[reply] = (Account(rung), 0)
 
-    def account(self, reply: int) -> Account | None:
-        """Its account, while it is not over."""
-        found = self._open.get(reply)
-        return found[0] if found else None
-
     def wrote(self, reply: int, written: int) -> None:
         """So many characters of its text are there."""
         if found := self._open.get(reply):
             self._open[reply] = (found[0], written)
+
+    def speak(self, reply: int, characters: int) -> None:
+        """So much more of the draft's text is given to the voice."""
+        self._open[reply][0].characters += characters
 
     def ask(self, reply: int, input: int) -> None:
         """The model is about to be asked, by a draft or by another reply."""
@@ -166,9 +165,7 @@ class Spending:
             return "output"
         if budget.price is not None and cost.price > budget.price:
             return "price"
-        if budget.characters is not None and cost.characters > budget.characters:
-            return "characters"
-        return None
+        return None  # the voice is given no character too many
 
     def characters_left(self, budget: Budget, prices: Prices) -> int | None:
         """How much text the voice may still be given for drafts; None: any amount."""

@@ -140,6 +140,46 @@ def test_T2_a_timer_that_is_late_begins_nothing(call_with: Make) -> None:
     assert len(drafts(call)) == 1
 
 
+def off_now(call: Driver) -> None:
+    """Another agent takes over, who drafts nothing."""
+    call.on(ev.PolicyChanged(Policy(speculation=Speculation(mode="off"))))
+
+
+def test_T9_an_agent_that_drafts_nothing_takes_over_while_words_rest(call_with: Make) -> None:
+    call = early(call_with, rest=0.3)
+    call.start("book")
+    off_now(call)
+    call.wait(1)
+    assert not drafts(call)
+    call = early(call_with, rest=0.3)
+    call.start("book")
+    off_now(call)
+    call.eager("book")
+    call.wait(1)
+    assert not drafts(call)
+
+
+def test_T9_an_agent_that_drafts_takes_over_in_a_maybe_end(call_with: Make) -> None:
+    call = call_with(Policy(speculation=Speculation(mode="off")))
+    call.start("book")
+    call.eager("book")
+    call.on(ev.PolicyChanged(Policy(speculation=Speculation(mode="adaptive"))))
+    call.update("book", confidence=0.9)
+    assert not drafts(call)
+
+
+def test_T9_a_draft_that_waits_is_not_begun_once_the_call_is_ending(call_with: Make) -> None:
+    rules = Speculation(mode="adaptive", tuning=Tuning(delays=(0.1,), held=0.9))
+    call = call_with(Policy(speculation=rules))
+    call.say("We are open from nine.", interruptible=False)
+    call.start("book")
+    call.eager("book")
+    assert "worth" in call.timers
+    call.on(ev.HangUpRequested("bye"))
+    call.wait(0.2)
+    assert not drafts(call)
+
+
 def test_T17_attention_is_not_drafted_for(call_with: Make) -> None:
     call = early(call_with, rest=0.3)
     call.say("We are open from nine to five on all days of the week.", seconds=5)
