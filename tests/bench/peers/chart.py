@@ -72,17 +72,15 @@ def chart(title: str, across: str, up: str, series: Sequence[Series], highest: f
     drawn = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}">',
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
-        f'<text x="{_LEFT}" y="24" {_FONT} font-weight="bold">{escape(title)}</text>',
+        f'<text x="{_LEFT}" y="24" {_FONT} font-weight="bold">{escape(title)}, {escape(up)}</text>',
         f'<text x="{_LEFT + wide / 2}" y="{_HEIGHT - 12}" {_FONT} text-anchor="middle">'
         f"{escape(across)}</text>",
     ]
     for y in ys:
         _, at = place(0, y)
         drawn.append(f'<path d="M{_LEFT} {at:.1f}h{wide}" stroke="#e7e5e4"/>')
-        label = f"{y:g} {up}" if y == ys[-1] else f"{y:g}"
         drawn.append(
-            f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" {_FONT} text-anchor="end">'
-            f"{escape(label)}</text>"
+            f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" {_FONT} text-anchor="end">{y:g}</text>'
         )
     for x in xs:
         at, _ = place(x, 0)
