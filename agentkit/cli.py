@@ -16,7 +16,7 @@ from agentkit.agent import Agent
 from agentkit.audio import AudioFormat
 from agentkit.backends import Backends
 from agentkit.config import Settings
-from agentkit.conversing import backend_flags, backend_names, converse
+from agentkit.conversing import backend_choices, backend_flags, backend_names, converse
 from agentkit.errors import AgentkitError, ConfigError
 from agentkit.loading import load_agent
 from agentkit.observe import read_record, redact, replay, report_html, write_record
@@ -259,7 +259,7 @@ def _serve(given: argparse.Namespace) -> int:
         records=given.records,
         log=given.log or "info",
         log_words=given.log_words,
-        flags={"flux": given.flux, "llm": given.llm, "tts": given.tts},
+        flags=backend_choices(given),
         web=given.web,
     )
     status: int = server.serve(options)

@@ -8,11 +8,12 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from agentkit.agent import Agent
 from agentkit.backends import Backends, open_backends
 from agentkit.config import Settings
+from agentkit.core.economy import Mode
 from agentkit.observe import LiveView, RecordWriter, read_record, report_html
 from agentkit.observe.timeline import draw_call
 from agentkit.session import CallRecord, Session
@@ -34,6 +35,16 @@ def backend_names(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flux", help="deepgram, cloudflare, local, or a ws:// or wss:// URL")
     parser.add_argument("--llm", metavar="NAME", help="a language model, as backend/model")
     parser.add_argument("--tts", metavar="NAME", help="a voice, as backend/model:voice")
+    parser.add_argument(
+        "--speculation",
+        choices=get_args(Mode),
+        help="draft never, at each chance, or where it is worth it (default: as the agent says)",
+    )
+
+
+def backend_choices(given: argparse.Namespace) -> dict[str, str | None]:
+    """What the flags of `backend_names` say, as settings."""
+    return {name: getattr(given, name) for name in ("flux", "llm", "tts", "speculation")}
 
 
 @asynccontextmanager
@@ -41,7 +52,7 @@ async def backends_for(
     given: argparse.Namespace, agent_class: type[Agent]
 ) -> AsyncIterator[Backends]:
     """Open what the flags of `backend_flags` and the other settings choose; print which that is."""
-    flags = {"flux": given.flux, "llm": given.llm, "tts": given.tts}
+    flags = backend_choices(given)
     settings = Settings.load(flags=flags, env=os.environ, folder=Path.cwd(), agent=agent_class)
     tell(settings.describe())
     async with open_backends(settings, agent_class) as backends:
