@@ -11,7 +11,7 @@ import pytest
 from agentkit.audio import AudioFormat
 from agentkit.core import events as ev
 from agentkit.errors import FluxOptionError
-from agentkit.flux import FluxOptions
+from agentkit.flux import CLOUDFLARE, FluxOptions
 from agentkit.testing import ScriptedFlux
 from agentkit.testing.clock import in_virtual_time
 
@@ -271,3 +271,23 @@ async def test_T14_a_timeout_that_flux_refuses_is_not_in_force(on_call: OnCall) 
         call.source.configure({"eot_timeout_ms": 9000})
         await call.until(ev.SourceOddity)
         assert timeouts(call) == [5.0, 9.0, 5.0]
+
+
+@in_virtual_time(until=60)
+async def test_T9_the_thresholds_are_told_as_they_are_in_force(on_call: OnCall) -> None:
+    """The eager threshold is moved by what is told here: at most one message is on its way."""
+    options = FluxOptions(eager_eot_threshold=0.4, eot_threshold=0.8)
+    async with ScriptedFlux() as flux, on_call(flux, options=options) as call:
+        flow = await call.ready()
+        assert call.of(ev.SourceTuned) == [ev.SourceTuned(5.0, 0.4, 0.8, tunable=True)]
+        call.source.configure({"eager_eot_threshold": 0.5})
+        await flow.asked("Configure")
+        assert flow.controls[-1]["thresholds"] == {"eager_eot_threshold": 0.5}
+        assert call.of(ev.SourceTuned)[-1] == ev.SourceTuned(5.0, 0.5, 0.8, tunable=True)
+
+
+@in_virtual_time(until=60)
+async def test_T9_a_server_that_takes_no_changes_says_so(on_call: OnCall) -> None:
+    async with ScriptedFlux() as flux, on_call(flux, dialect=CLOUDFLARE) as call:
+        await call.ready()
+        assert [event.tunable for event in call.of(ev.SourceTuned)] == [False]
