@@ -85,7 +85,8 @@ async def hold(plan: Plan, sounds: Sequence[bytes], candidate: Candidate, url: s
         before = plan.turns[n - 1] if n else None
         gap = AfterAgent(max(LEAST_GAP, before.gap if before else 0.0))
         breaks_in = before.barge_in if before else None
-        cues.append(Cue(str(n), gap if breaks_in is None else IntoReply(breaks_in)))
+        when = gap if breaks_in is None else IntoReply(breaks_in)
+        cues.append(Cue(when=when, text=str(n)))
     line = FileTransport(cues, input=CALLER, output=LINE, speak=speak, linger=2.0, patience=6.0)
     call, agent = Call(plan.seed), candidate.agent()
     agent.call = call
