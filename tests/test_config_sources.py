@@ -273,7 +273,7 @@ def test_secrets_show_nowhere() -> None:
         for short, name in NAMES.items()
         if name.endswith(("KEY", "TOKEN", "SECRET", "PASSWORD")) and "PUBLIC" not in name
     }
-    assert len(env) == 15
+    assert len(env) == 16
     env["AGENTKIT_FLUX"] = "wss://hidden-user:hidden-password@flux.test:1/v2/listen?token=hidden"
     env["OPENAI_BASE_URL"] = "https://hidden@llm.test/v1?key=hidden"
     found = Settings.load(env=env)
