@@ -60,7 +60,7 @@ class Served:
         command: what starts it; it says ``answering on`` and its address once it does.
         settings: the environment's settings, by name; any others of agentkit's are taken out.
         log: a file for what the server says.
-        core: the one processor it may use, where it goes before others; None: any.
+        core: the one processor it may use, where no other goes first; None: any.
 
     Attributes:
         process: its id.
@@ -104,7 +104,7 @@ class Served:
         if self._core is not None:
             os.sched_setaffinity(self.process, {self._core})
             with contextlib.suppress(PermissionError):
-                os.setpriority(os.PRIO_PROCESS, self.process, -20)
+                os.sched_setscheduler(self.process, os.SCHED_RR, os.sched_param(1))
         assert self._server.stdout is not None
         for line in self._server.stdout:
             if line.startswith("answering on "):
