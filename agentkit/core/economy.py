@@ -80,7 +80,14 @@ class Budget:
     @property
     def unlimited(self) -> bool:
         """It limits nothing."""
-        return all(getattr(self, one.name) is None for one in fields(self))
+        return (
+            self.drafts is None
+            and self.input is None
+            and self.output is None
+            and self.characters is None
+            and self.price is None
+            and self.share is None
+        )
 
 
 @dataclass(frozen=True, slots=True)
