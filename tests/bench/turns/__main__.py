@@ -63,28 +63,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     seeds = (TUNING_SEEDS if given.tuning else HELD_OUT_SEEDS)[: given.dialogues]
     names = [name for name in given.policies.split(",") if name]
     began = time.perf_counter()
+    kind = "tuning" if given.tuning else "held-out"
     given.out.mkdir(parents=True, exist_ok=True)
-    tables, broken = [], 0
+    tables, broken = list[str](), 0
     with Runs(given.processes) as runs:
         for world in given.worlds.split(","):
             name = cast("WorldName", world)
             samples = compare(runs, name, seeds, names)
             tables.append(table(WORLDS[name].name, samples, OFF.name))
-            svg = picture(f"What drafts cost and save: {WORLDS[name].name}",
-                          points(samples, OFF.name))  # fmt: skip
+            title = f"What drafts cost and save: {WORLDS[name].name}"
+            svg = picture(title, points(samples, OFF.name))
             (given.out / f"turns-{world}.svg").write_text(svg, encoding="utf-8")
             broken += sum(figures.broken for sample in samples.values() for figures in sample)
-    kind = "tuning" if given.tuning else "held-out"
-    head = (
-        f"{machine_line()}; {len(seeds)} {kind} dialogues for each policy and world;"
-        f" {time.perf_counter() - began:.0f} s in all. In brackets: 95 % bootstrap intervals by"
-        " dialogue.\n"
-    )
-    written = "\n".join(["# Turn-taking", "", head, *tables])
-    (given.out / "turns.md").write_text(written, encoding="utf-8")
-    print(
-        f"\n{written}\nwritten to {given.out / 'turns.md'}, with a picture of each world beside it"
-    )
+            head = (
+                f"{machine_line()}; {len(seeds)} {kind} dialogues for each policy and world;"
+                f" {time.perf_counter() - began:.0f} s in all. In brackets: 95 % bootstrap"
+                " intervals by dialogue.\n"
+            )
+            written = "\n".join(["# Turn-taking", "", head, *tables])
+            (given.out / "turns.md").write_text(written, encoding="utf-8")
+    print(f"\n{written}\nwritten to {given.out / 'turns.md'}, with a picture of each world")
     return 1 if broken else 0
 
 
