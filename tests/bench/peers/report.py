@@ -31,7 +31,7 @@ Side = tuple[str, str]
 
 
 class Cell:
-    """All counted runs of one bot with so many calls; if none counts, those that do not.
+    """All counted runs of one bot with so many calls; if none counts, the least disturbed.
 
     Args:
         rows: what was measured.
@@ -40,7 +40,7 @@ class Cell:
     def __init__(self, rows: Sequence[Row]) -> None:
         counted = [row for row in rows if not row.fault]
         self.void = not counted
-        self.rows = counted or list(rows)
+        self.rows = counted or [min(rows, key=lambda row: row.waited + row.lateness)]
 
     def pooled(self, kinds: Iterable[str]) -> list[float]:
         """The reactions of all runs, in seconds."""
