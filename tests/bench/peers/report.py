@@ -88,8 +88,13 @@ def cells_of(rows: Sequence[Row], script: str) -> Cells:
 def full_at(
     cells: Cells, side: Side, passes: Callable[[Cell, Cell], bool]
 ) -> tuple[int | None, int | None]:
-    """The most calls measured before the first that passes a limit, and that first."""
-    steps = sorted(calls for found, calls in cells if found == side)
+    """The most calls measured before the first that passes a limit, and that first.
+
+    What is void is left out: a bot is not to be blamed for what disturbed it.
+    """
+    steps = sorted(
+        calls for (found, calls), cell in cells.items() if found == side and not cell.void
+    )
     most = None
     for calls in steps:
         if passes(cells[side, calls], cells[side, steps[0]]):
@@ -198,7 +203,7 @@ def _limits(cells: Cells) -> list[str]:
     def told(found: tuple[int | None, int | None]) -> str:
         most, first = found
         if first is None:
-            return f"{most} and more" if most else "-"
+            return f"{most} and more" if most else "not measured undisturbed"
         return f"{most or 'none'}, not {first}"
 
     sides = [side for side in SIDES if any(found == side for found, _ in cells)]
@@ -210,15 +215,16 @@ def _limits(cells: Cells) -> list[str]:
 
 
 def _series(cells: Cells, value: Callable[[Cell], float]) -> list[Series]:
+    counted = {key: cell for key, cell in cells.items() if not cell.void}
     return [
         Series(
             _name(side),
             COLOURS[side[0]],
-            [(calls, value(cell)) for (found, calls), cell in cells.items() if found == side],
+            [(calls, value(cell)) for (found, calls), cell in counted.items() if found == side],
             dashed=side[1] == "plain",
         )
         for side in SIDES
-        if any(found == side for found, _ in cells)
+        if any(found == side for found, _ in counted)
     ]
 
 
@@ -250,7 +256,7 @@ def measured(rows: Sequence[Row]) -> str:
             "",
             f"A measurement is void if the load itself was late by more than {PUNCTUAL * 1000:g}"
             f" ms in one case of a hundred, or if the bot had to wait for its core for more than"
-            f" {KEPT:.0%} of the time.",
+            f" {KEPT:.0%} of the time. Figures marked VOID were disturbed: they do not compare.",
             "",
             "### How many calls a core takes",
             "",
