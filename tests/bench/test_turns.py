@@ -184,7 +184,8 @@ def test_pauses_are_taken_for_ends_as_often_as_was_measured() -> None:
     ended = sum(s.peak >= listener.final and pause > s.delay + late for s, pause in drawn)
     assert ended / len(drawn) == pytest.approx(listener.hold_final, abs=0.015)
     eager = sum(s.peak >= listener.reference for s, _ in drawn) / len(drawn)
-    assert eager == pytest.approx(listener.hold_eager, abs=0.04)
+    # No kind of pause reaches it more often than 0.98: that takes 0.04 of the 0.75.
+    assert eager == pytest.approx(listener.hold_eager - 0.04, abs=0.02)
 
 
 def test_confidence_that_says_nothing_does_not_tell_pauses_apart() -> None:
