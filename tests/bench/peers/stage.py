@@ -59,8 +59,9 @@ _CHUNK = 4800
 
 PUNCTUAL = 0.002
 """Seconds: where the load itself was later than that in one case of a hundred, a row is void."""
-KEPT = 0.02
-"""Where the bot waited for its processor for more than that of the time, a row is void, too."""
+KEPT = 0.05
+"""Where the bot waited for its processor for more than that of the time, a row is void, too; a
+little is its own: LiveKit's threads wait for each other."""
 
 BOTS = (os.cpu_count() or 1) - 1
 """The bot's processor; that of the load is 0."""

@@ -179,7 +179,7 @@ def test_percentiles_are_values_that_were_found() -> None:
 
 @pytest.mark.parametrize(
     ("fields", "counts"),
-    [({}, True), ({"lateness": PUNCTUAL * 1.01}, False), ({"waited": 0.03}, False)],
+    [({}, True), ({"lateness": PUNCTUAL * 1.01}, False), ({"waited": 0.06}, False)],
 )
 def test_a_row_counts_only_if_the_load_was_on_time(fields: dict[str, object], counts: bool) -> None:
     assert (row(1, **fields).fault == "") is counts  # type: ignore[arg-type]
