@@ -78,7 +78,9 @@ class Endpoint:
             )
         self._timeouts = httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT).as_dict()
         self._transport = _transport(url, spares)
-        client = openai.AsyncOpenAI(api_key=key or "none", base_url=str(url))
+        # It is asked for its headers; a client of its own would read the certificates once more.
+        http = httpx2.AsyncClient(transport=self._transport, trust_env=False)
+        client = openai.AsyncOpenAI(api_key=key or "none", base_url=str(url), http_client=http)
         known = {**client.default_headers, **client.auth_headers}
         named = {name: value for name, value in known.items() if isinstance(value, str)}
         self._headers = {**named, "Host": url.netloc.decode("ascii"), "Accept-Encoding": "identity"}
