@@ -105,7 +105,7 @@ class Endpoint:
         )
         response = await self._transport.handle_async_request(request)
         response.request = request
-        if response.status_code != 200:
+        if not response.is_success:
             await _refused(response)
         return Answer(response)
 
@@ -138,7 +138,7 @@ class Answer:
 
 
 async def _refused(response: httpx2.Response) -> NoReturn:
-    """Raise the error that a status other than 200 is."""
+    """Raise the error that the status is."""
     try:
         body = await response.aread()
     finally:

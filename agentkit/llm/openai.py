@@ -1,8 +1,8 @@
 """OpenAI's chat completions, and any server that speaks them (entry point ``openai``).
 
-Requests go through the official client: its authentication, its base URL, its errors. The answer
-is read as it is on the wire: making one of the client's pydantic objects for each token costs more
-CPU than all else together.
+Requests carry the official client's headers, its authentication among them, and failures are its
+errors. They are sent and read past it: what it does before a request is on the wire takes longer
+than all that we do, and a pydantic object for each token costs more CPU than all else together.
 """
 
 from __future__ import annotations
