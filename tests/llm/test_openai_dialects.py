@@ -1,6 +1,7 @@
 """Answers of other servers that speak OpenAI's protocol, and of some that do not."""
 
 import asyncio
+from typing import cast
 
 import pytest
 
@@ -29,6 +30,7 @@ class AnsweringServer:
 
     def __init__(self, body: bytes, *, bytewise: bool = False, head: bytes = b"") -> None:
         self._body = body
+        self._answering: set[asyncio.Task[None]] = set()
         self._bytewise = bytewise
         self._head = head or b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 
@@ -37,10 +39,22 @@ class AnsweringServer:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
 
     async def __aexit__(self, *_: object) -> None:
+        # A spare may just have been accepted, and asyncio forgets what is not made by then.
+        loop = asyncio.get_running_loop()
+        for listening in self._server.sockets:
+            loop.remove_reader(listening.fileno())
+        for _round in range(5):
+            await asyncio.sleep(0)
         self._server.close()
+        for task in self._answering:
+            task.cancel()
+        await asyncio.gather(*self._answering, return_exceptions=True)
+        for _round in range(3):
+            await asyncio.sleep(0)
         await self._server.wait_closed()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._answering.add(cast("asyncio.Task[None]", asyncio.current_task()))
         try:
             await reader.readuntil(b"\r\n\r\n")
             step = 1 if self._bytewise else len(self._body) or 1
