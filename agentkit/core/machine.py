@@ -29,7 +29,8 @@ rules stand in layers of one class, each of which knows only those below it:
 
 The joint rules:
 
-* the caller starts            -> playout is held                              (T17)
+* the caller starts            -> playout is held, or goes on until words ask for the floor, if
+                                  the agent has it so                          (T17)
 * the caller's words           -> they are the agent's own echo, or the last end is taken back
                                   (T11), or the reply is interrupted (T16), or they are a
                                   backchannel and it goes on (T17)
@@ -283,7 +284,7 @@ class TurnMachine(Laddering):
         self._climb(turn, event)
 
     def _start_turn(self, turn: Turn) -> None:
-        """T17: hold playout at once. T11: the last turn does not settle meanwhile."""
+        """T17: playout is held. T11: the last turn does not settle meanwhile."""
         turn.started = self._now
         turn.replies_before = self._next_reply
         if turn.first_word is None:
@@ -291,7 +292,7 @@ class TurnMachine(Laddering):
         if self._closing is not None:
             return
         self._cancel(SETTLE)
-        self._floor.hold(self._now)
+        self._hold_for(turn)
         self._set(HOLD, self._now + self.policy.interruption.resume_after)
         if self.policy.limits.longest_turn:
             self._set(LONGEST_TURN, self._now + self.policy.limits.longest_turn)

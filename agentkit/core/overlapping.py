@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from agentkit.core import events as ev
 from agentkit.core.caller import Turn
 from agentkit.core.drafting import Drafting
 from agentkit.core.floor import MARK_INTERVAL
 from agentkit.core.replies import Reply
 from agentkit.core.replying import HOLD, SETTLE
-from agentkit.core.words import is_backchannel, is_echo, join
+from agentkit.core.words import claims_floor, is_echo, join, same_words
 
 _ECHO_REACH = 0.8
 """Seconds from the moment a word is heard to that at which its echo begins, at most. Who repeats a
@@ -17,8 +19,46 @@ _ECHO_AHEAD = 0.4
 """Seconds by which more may have been played than is proven."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Hearing:
+    """What the caller was hearing when the latest words of a turn came.
+
+    Args:
+        turn: its id.
+        words: these words.
+        reply: what the agent was saying; None: nothing.
+        heard: seconds of it that had been heard by then.
+    """
+
+    turn: int
+    words: str
+    reply: Reply | None
+    heard: float
+
+    def is_of(self, turn: Turn) -> bool:
+        """Whether no other words have come since."""
+        return self.turn == turn.id and same_words(self.words, turn.own_words)
+
+
 class Overlapping(Drafting):
     """Takes ends back, holds, interrupts, goes on."""
+
+    _hearing: _Hearing | None = None
+
+    def _hold_for(self, turn: Turn) -> None:
+        """T17: the caller begins to speak: playout is held, at once or once words ask for it."""
+        if self.policy.interruption.hold == "speech" or not self._goes_on_through(turn):
+            self._floor.hold(self._now)
+
+    def _goes_on_through(self, turn: Turn) -> bool:
+        """Whether the reply is heard on through what was said so far.
+
+        Nothing of it was heard: then any words take the end of its turn back (T11).
+        """
+        current = self._floor.current
+        if current is None or current.first_heard is None:
+            return False
+        return not turn.own_words or self._takes_no_floor(turn)
 
     def _listen(self, turn: Turn) -> None:
         """What the caller's words, as far as they came, mean for what the agent is saying."""
@@ -28,8 +68,8 @@ class Overlapping(Drafting):
             if self._floor.held:
                 self._go_on()
             return
-        if self._take_back(turn) and not self._floor.current:
-            return
+        if self._take_back(turn):
+            self._floor.hold(self._now)
         if not self._floor.current:
             return
         if self._is_attention(turn):
@@ -37,6 +77,7 @@ class Overlapping(Drafting):
                 self._set(HOLD, self._now + self.policy.interruption.resume_after)
         else:
             self._interrupt(turn)
+            self._floor.hold(self._now)
 
     def _take_back(self, turn: Turn) -> bool:
         """T11: the caller went on before the answer was heard, so the two turns are one.
@@ -91,18 +132,28 @@ class Overlapping(Drafting):
 
     def _is_attention(self, turn: Turn) -> bool:
         """Whether all that was said in the turn is a sound of attention to what is being said."""
-        current = self._floor.current
-        if current is None:
+        hearing = self._hearing_of(turn)
+        reply, heard = hearing.reply, hearing.heard
+        if reply is None or not turn.own_words.strip():
             return False
-        rules = self.policy.interruption
+        rules, language = self.policy.interruption, self.policy.language
         if rules.judged and self._verdict is not None and self._verdict.text == turn.text:
             return not self._verdict.takes_floor
-        if not is_backchannel(turn.own_words, rules.backchannels, self.policy.language):
+        if claims_floor(
+            turn.own_words, rules.backchannels, rules.claims, language, unlisted=rules.unlisted
+        ):
             return False
-        heard = current.heard_by(self._now, MARK_INTERVAL)
-        nearly_over = current.complete and current.voiced
-        nearly_over = nearly_over and current.made - heard < rules.answer_within
-        return not nearly_over and not current.sentence_at(heard).endswith("?")
+        nearly_over = reply.complete and reply.voiced and reply.made - heard < rules.answer_within
+        return not nearly_over and not reply.sentence_at(heard).endswith("?")
+
+    def _hearing_of(self, turn: Turn) -> _Hearing:
+        """What the caller was hearing: what is said later changes nothing of what words meant."""
+        hearing = self._hearing
+        if hearing is None or not hearing.is_of(turn):
+            reply = self._floor.current
+            heard = reply.heard_by(self._now, MARK_INTERVAL) if reply is not None else 0.0
+            hearing = self._hearing = _Hearing(turn.id, turn.own_words, reply, heard)
+        return hearing
 
     def _on_acted_upon(self, event: ev.ActedUpon) -> None:
         turn = self._turns.get(event.turn)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from agentkit.core.economy import Budget, Early, Mode, Pace, Prices, Tuning, at_least
-from agentkit.core.wordlists import BACKCHANNELS, COURTESY
+from agentkit.core.wordlists import BACKCHANNELS, CLAIMS, COURTESY
 from agentkit.errors import ConfigError
 
 
@@ -77,6 +77,10 @@ class Speculation:
 class Interruption:
     """When the caller takes the floor (T17).
 
+    ``Interruption(hold="words", unlisted=3)`` lets the agent talk on through short sounds that no
+    list knows ("nice", "no way"); whoever says no word of ``claims`` has to say three words, and
+    is yielded to about half a second later.
+
     Args:
         resume_after: held playout goes on when no new words came for this long.
         answer_within: with less of the reply unheard than this, a listed word is an answer.
@@ -84,6 +88,13 @@ class Interruption:
         echo_words: so many words that the agent itself is saying at that moment are its echo,
             and interrupt nothing. 0: the line has no echo.
         judged: a function of the agent's own decides (`Agent.takes_floor`), before the lists do.
+        hold: when playout stops. ``speech``: at once when the caller begins to speak, and it goes
+            on if that takes no floor. ``words``: at the first words that take the floor, and for
+            nothing else; before anything of a reply was heard, at once all the same.
+        unlisted: so many words that are on no list take the floor. Fewer are undecided: an answer
+            where a listed word would be one, else a sound of attention.
+        claims: words and phrases that take the floor at once, however few there are, by language,
+            case-folded. A question does so, too. With ``unlisted`` at 1 all words do.
     """
 
     resume_after: float = 1.0
@@ -93,8 +104,14 @@ class Interruption:
     )
     echo_words: int = 2
     judged: bool = False
+    hold: Literal["speech", "words"] = "speech"
+    unlisted: int = 1
+    claims: dict[str, frozenset[str]] = field(default_factory=lambda: dict(CLAIMS), repr=False)
 
     def __post_init__(self) -> None:
+        if self.hold not in ("speech", "words"):
+            raise ConfigError("interruption.hold", f"{self.hold!r} is not one of 'speech', 'words'")
+        at_least("interruption", 1, unlisted=self.unlisted)
         at_least(
             "interruption",
             resume_after=self.resume_after,

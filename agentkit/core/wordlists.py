@@ -1,4 +1,4 @@
-"""Words that turn-taking knows, by language: sounds of attention, courtesy, hesitation.
+"""Words that turn-taking knows, by language: sounds of attention, claims to the floor, courtesy.
 
 Case-folded, without punctuation, phrases of up to four words as a whole. The language is an ISO
 639-1 code. Listeners' sounds differ much from language to language (N. Ward, "Backchannel facts",
@@ -39,6 +39,46 @@ BACKCHANNELS: Mapping[str, frozenset[str]] = {
     ),
 }
 """Sounds of attention: they take no floor while somebody else is talking."""
+
+CLAIMS: Mapping[str, frozenset[str]] = {
+    "en": _phrases(
+        """wait, stop, hold on, hang on, hold it, one moment, just a moment, one second, a second,
+        one sec, just a sec, just a minute, hey, hello, hi, listen, look, excuse me, pardon,
+        pardon me, sorry, i'm sorry, no, nope, don't, actually, but, however, can i, could i,
+        may i, can you, could you, let me, i have a question, question, quick question, repeat,
+        say again, come again, slow down, too fast, never mind, forget it, enough, be quiet, quiet,
+        shut up, cancel, what, why, who, where, when, help, operator, goodbye, bye"""
+    ),
+    "es": _phrases(
+        """espera, espere, espérate, espérese, para, pare, alto, un momento, un momentito,
+        un segundo, un minuto, oye, oiga, hola, escucha, escuche, mira, mire, perdón, perdone,
+        perdona, disculpe, disculpa, con permiso, no, nada de eso, en realidad, pero, sin embargo,
+        puedo, puede, podría, déjame, déjeme, una pregunta, repita, repite, otra vez, más despacio,
+        olvídalo, olvídelo, basta, silencio, cállate, cállese, cancela, cancele, por qué,
+        quién, dónde, cuándo, ayuda, adiós"""
+    ),
+    "fr": _phrases(
+        """attends, attendez, arrête, arrêtez, stop, un moment, un instant, une seconde,
+        une minute, deux secondes, deux minutes, hé, allô, bonjour, écoute, écoutez, regardez,
+        excusez-moi, excuse-moi, pardon, désolé, désolée, non, en fait, en réalité, mais,
+        cependant, je peux, puis-je, est-ce que, vous pouvez, pouvez-vous, laissez-moi, laisse-moi,
+        une question, j'ai une question, répétez, répète, plus lentement, moins vite,
+        laissez tomber, laisse tomber, ça suffit, silence, taisez-vous, tais-toi, annulez, annule,
+        quoi, pourquoi, qui, où, quand, combien, au secours, au revoir"""
+    ),
+    "de": _phrases(
+        """warte, warten sie, wart mal, stopp, stop, halt, halt mal, moment, moment mal,
+        einen moment, kleinen moment, einen augenblick, augenblick, sekunde, eine sekunde,
+        eine minute, hey, he, hallo, hör mal, hören sie, schau mal, schauen sie, entschuldigung,
+        entschuldigen sie, entschuldige, verzeihung, pardon, sorry, tut mir leid, nein, nee, nö,
+        eigentlich, aber, jedoch, kann ich, könnte ich, darf ich, dürfte ich, können sie,
+        könnten sie, kannst du, lassen sie mich, lass mich, eine frage, frage, nochmal, noch mal,
+        noch einmal, wie bitte, langsamer, zu schnell, vergessen sie es, vergiss es, genug, ruhe,
+        abbrechen, was, warum, wieso, wer, wo, wann, hilfe, tschüss,
+        auf wiederhören"""
+    ),
+}
+"""Words that ask for the floor, wherever in an utterance they stand: they interrupt at once."""
 
 COURTESY: Mapping[str, frozenset[str]] = {
     "en": _phrases(

@@ -1,4 +1,4 @@
-"""Comparing what was said: the same words, words that came twice, sounds of attention, echo."""
+"""Comparing what was said: the same words, words that came twice, attention and claims, echo."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from difflib import SequenceMatcher
 
 # Dropped at the edges of a word; all else counts, a final question mark too.
 _EDGES = ".,!;:\"'`´“”„‟‘’‚‛«»‹›「」『』"
+
+_QUESTION = ("?", "\uff1f")
 
 _ECHO_SHARE = 0.8
 
@@ -88,6 +90,36 @@ def is_backchannel(text: str, lists: Mapping[str, frozenset[str]], language: str
             return False
         at += size
     return bool(words)
+
+
+def claims_floor(
+    text: str,
+    attention: Mapping[str, frozenset[str]],
+    claims: Mapping[str, frozenset[str]],
+    language: str,
+    *,
+    unlisted: int,
+) -> bool:
+    """Whether somebody who says this while another talks asks for the floor.
+
+    A question does, a phrase of the list of claims does, and so do as many words that are on no
+    list as ``unlisted`` says. Of two phrases that begin with the same word the longer one counts,
+    and of one that is on both lists that it is a sound of attention. Signs alone are as good as
+    one word.
+    """
+    known, claiming = _of_language(attention, language), _of_language(claims, language)
+    words = _listed(text)
+    at, strange = 0, 0 if words else 1
+    while at < len(words):
+        size = _phrase(words[at:], known)
+        if _phrase(words[at:], claiming) > size:
+            return True
+        if not size:
+            if words[at].endswith(_QUESTION):
+                return True
+            strange += 1
+        at += size or 1
+    return strange >= unlisted
 
 
 def without_courtesy(text: str, lists: Mapping[str, frozenset[str]], language: str) -> list[str]:

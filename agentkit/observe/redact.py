@@ -106,8 +106,11 @@ class Redactor:
             yield now, hidden, tuple(self._command(command) for command in commands)
 
     def _keep(self, policy: Policy) -> None:
-        """The words of these lists stay themselves."""
-        lists = (policy.interruption.backchannels, policy.speculation.courtesy)
+        """The words of the lists that decide something stay themselves."""
+        rules = policy.interruption
+        lists = [rules.backchannels, policy.speculation.courtesy]
+        if rules.unlisted > 1:
+            lists.append(rules.claims)
         self._kept |= {
             part
             for known in lists

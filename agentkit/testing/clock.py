@@ -193,10 +193,14 @@ class _Timer(asyncio.TimerHandle):
     if TYPE_CHECKING:
         _scheduled: bool
         _source_traceback: list[object]
+        _when: float
 
     def __lt__(self, other: asyncio.TimerHandle) -> bool:
+        # A simulation spends a tenth of its time here, so it takes no detour.
         if isinstance(other, _Timer):
-            return (self.when(), self.order) < (other.when(), other.order)
+            if self._when != other._when:
+                return self._when < other._when
+            return self.order < other.order
         return super().__lt__(other)
 
 

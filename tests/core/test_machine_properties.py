@@ -19,13 +19,23 @@ from agentkit.core import events as ev
 from agentkit.core.economy import Budget, Early, Pace, Prices, Tuning
 from agentkit.core.history import AssistantMessage, ToolCall, ToolMessage, UserMessage
 from agentkit.core.machine import TurnMachine
-from agentkit.core.policy import Digits, Policy, Silence, Speculation
+from agentkit.core.policy import Digits, Interruption, Policy, Silence, Speculation
+from agentkit.core.words import claims_floor
 from agentkit.observe import Record, redact, replay
 
 WALKS = int(os.environ.get("AGENTKIT_WALKS", "120"))
 STEPS = int(os.environ.get("AGENTKIT_STEPS", "60"))
 
 TEXTS = ["", "", "hello", "hello there", "Hello there.", "mm-hm", "yeah okay", "book me a table"]
+TEXTS += ["lovely", "Lovely.", "so lovely", "wait", "blue?"]
+FLOORS = [
+    Interruption(),
+    Interruption(unlisted=3, echo_words=0),
+    Interruption(echo_words=0),
+    Interruption(hold="words"),
+    Interruption(hold="words", unlisted=3, echo_words=0),
+    Interruption(hold="words", unlisted=2, claims={"en": frozenset({"hello"})}, judged=True),
+]
 REPLIES = ["Sure. ", "Of course, let me see. ", "What day", " suits you?", "A" * 150, "10.", "\n"]
 ECONOMIES: list[dict[str, Any]] = [
     {},
@@ -88,10 +98,13 @@ class Walk(RuleBasedStateMachine):
         self.due: dict[int, float] = {}
         self.paced: Pace | None = None
         self.final = 0.9
+        self.judged_anew: int | None = None
+        """The turn in which the rules of the floor changed."""
         self.moves: list[tuple[float, cmd.TuneSource]] = []
 
     @initialize(
         economy=st.sampled_from(ECONOMIES),
+        floor=st.sampled_from(FLOORS),
         pace=st.sampled_from([Pace(), Pace(), Pace(0.4), Pace(0.3, "turn", 0.3, seed=5)]),
         depth=st.sampled_from(["off", "llm", "speech"]),
         fit=st.sampled_from(["same_words", "courtesy"]),
@@ -102,6 +115,7 @@ class Walk(RuleBasedStateMachine):
     def begin(
         self,
         economy: dict[str, Any],
+        floor: Interruption,
         pace: Pace,
         depth: Any,
         fit: Any,
@@ -111,6 +125,7 @@ class Walk(RuleBasedStateMachine):
     ) -> None:
         self.policy = Policy(
             speculation=Speculation(depth=depth, fit=fit, **economy),
+            interruption=floor,
             pace=pace,
             hedge=hedge,
             silence=Silence(silence, lines=("Are you there?",)),
@@ -382,6 +397,7 @@ class Walk(RuleBasedStateMachine):
                 ev.Muted(False),
                 ev.PolicyChanged(Policy(language="de", filler="Moment.")),
                 ev.PolicyChanged(Policy(silence=Silence(3.0, 1))),
+                ev.PolicyChanged(Policy(interruption=FLOORS[3])),
             ]
         )
     )
@@ -389,6 +405,8 @@ class Walk(RuleBasedStateMachine):
         if isinstance(event, ev.PolicyChanged):
             self.policy_now = event.policy
             self.due.clear()
+            turn = self.machine.caller.turn
+            self.judged_anew = None if turn is None else turn.id
         self.send(event)
 
     @rule(kind=st.sampled_from([ev.InterruptRequested(), ev.Touched()]))
@@ -562,6 +580,28 @@ class Walk(RuleBasedStateMachine):
                     at += 1
             else:
                 assert isinstance(message, UserMessage), "a result without its call"
+
+    @invariant()
+    def nobody_is_talked_over(self) -> None:
+        """T16, T17: while words that ask for the floor stand, nothing interruptible plays."""
+        turn, rules = self.machine.caller.turn, self.policy_now.interruption
+        playing = None if self.playing is None else self.machine._replies.get(self.playing)
+        if turn is None or not turn.open or playing is None or not playing.interruptible:
+            return
+        if self.machine._closing or turn.id == self.judged_anew or rules.echo_words or rules.judged:
+            return
+        lists = (rules.backchannels, rules.claims, self.policy_now.language)
+        claims = claims_floor(turn.own_words, *lists, unlisted=rules.unlisted)
+        assert not turn.own_words.strip() or not claims, "talked over"
+
+    @invariant()
+    def nobody_starves(self) -> None:
+        """A committed turn is closed, or its reply lives, or its caller speaks on."""
+        if self.ended:
+            return
+        open_turns = self.committed - self.closed.keys()
+        answering = {self.started[reply].turn for reply in self.live if reply not in self.drafts}
+        assert open_turns <= answering, f"turns without a reply: {open_turns - answering}"
 
     @invariant()
     def nobody_starves(self) -> None:
