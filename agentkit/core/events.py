@@ -197,6 +197,19 @@ class ModelCounted:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelAnswered:
+    """More of the answer to a `ModelAsked` of the reply has come. Its text is `ReplyText`.
+
+    Args:
+        reply: which one.
+        end: the answer is over. False comes only where code of the user's own keeps the text back.
+    """
+
+    reply: int
+    end: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechMade:
     """The voice made audio for a piece.
 
@@ -440,6 +453,7 @@ Event = (
     | ReplyFailed
     | ModelAsked
     | ModelCounted
+    | ModelAnswered
     | SpeechMade
     | ToolRequested
     | ToolReturned

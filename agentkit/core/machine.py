@@ -23,7 +23,7 @@ rules stand in layers of one class, each of which knows only those below it:
 * `Tooling`: tools by their effects, fillers                          (T6, T19, T20)
 * `Drafting`: drafts, the commit, what drafts may cost                (T2 to T4, T9)
 * `Overlapping`: caller and agent at once                             (T11, T16 to T18)
-* `Waiting`: silence, longest lengths, keys                           (T23, T25)
+* `Waiting`: stalled backends, silence, longest lengths, keys         (T7, T23, T25)
 * `Laddering`: when a draft is begun, and whether it is worth it      (T2, T9)
 * `TurnMachine`, here: the source's events, the call                  (T10, T14, T15)
 
@@ -43,7 +43,7 @@ The joint rules:
 * the turn ends                -> the draft is committed or replaced           (T4)
 * the turn settles             -> tools with effects run, in order             (T6)
 * a reply waits                -> a filler is said                             (T20)
-* a reply fails                -> it is begun again, or the agent apologises   (T7)
+* a reply fails, or is stalled -> it is begun again, or the agent apologises   (T7)
 * the caller presses keys      -> playout stops, the keys are a turn           (T25)
 * nobody speaks                -> the caller is asked, then taken leave of     (T23)
 * the connection is lost       -> the turn waits for the next one, or is ended (T14)
@@ -94,6 +94,7 @@ from agentkit.core.replying import (
     REST,
     SETTLE,
     SILENCE,
+    STALLED_REPLY,
     STALLED_TURN,
     WORTH,
 )
@@ -132,6 +133,7 @@ class TurnMachine(Laddering):
             ev.ReplyFailed: self._on_reply_failed,
             ev.ModelAsked: self._on_model_asked,
             ev.ModelCounted: self._on_model_counted,
+            ev.ModelAnswered: self._on_model_answered,
             ev.SpeechMade: self._on_speech_made,
             ev.ToolRequested: self._on_tool_requested,
             ev.ToolReturned: self._on_tool_returned,
@@ -167,6 +169,7 @@ class TurnMachine(Laddering):
             FIRST_TEXT: self._hedge,
             FILLER: self._say_filler,
             STALLED_TURN: self._is_stalled,
+            STALLED_REPLY: self._reply_is_stalled,
             END_OF_TURN: self._end_by_machine,
             LONGEST_TURN: self._end_by_machine,
             DIGITS: self._end_keys,
@@ -192,6 +195,7 @@ class TurnMachine(Laddering):
             if self._answers:
                 self._watch_question()
             self._watch_waiting()
+            self._watch_progress()
             self._watch_silence()
         return self._out
 

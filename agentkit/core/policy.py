@@ -133,6 +133,10 @@ class Limits:
             the silence that ends a turn for the source itself.
         stalled_turn: an open turn without progress for so long means a lost connection (T14).
             None: four times the silence that ends a turn for the source, at least 3 s.
+        stalled_reply: a reply of which nothing is left to be heard, and whose model or voice gives
+            nothing more for so long, has failed (T7). 0: never. Tools have timeouts of their own;
+            the agent's own code (`Agent.reply`, `Agent.prepare`, an iterator that is given to
+            `Session.say`) takes what it takes.
         goodbye: how long a hang-up waits for what is being said to be heard.
         filler_after: silence after which a filler is said while a reply waits (T20).
         longest_turn: an open turn is ended by the machine after this (T23). 0: never.
@@ -145,6 +149,7 @@ class Limits:
     attempts: int = 2
     end_of_turn: float | None = None
     stalled_turn: float | None = None
+    stalled_reply: float = field(default=10.0, metadata={"before": 0.0})
     goodbye: float = 10.0
     filler_after: float = 1.2
     longest_turn: float = 90.0
@@ -158,6 +163,7 @@ class Limits:
             first_text=self.first_text,
             end_of_turn=self.end_of_turn,
             stalled_turn=self.stalled_turn,
+            stalled_reply=self.stalled_reply,
             goodbye=self.goodbye,
             filler_after=self.filler_after,
             longest_turn=self.longest_turn,

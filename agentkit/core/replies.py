@@ -7,6 +7,7 @@ from enum import Enum
 
 from agentkit.core.commands import Kind
 from agentkit.core.economy import Rung
+from agentkit.core.events import FailedStage
 from agentkit.core.history import SpokenWord, ToolCall
 from agentkit.core.segment import Segmenter
 
@@ -75,6 +76,10 @@ class Reply:
     """It is not heard before this: the pace of the conversation."""
     kept_back: bool = False
     """That time has not come."""
+    asked: int = 0
+    """Requests to the model that are not answered."""
+    progressed: float = 0.0
+    """When something last came of its model or its voice."""
     playing: bool = False
     base: float = 0.0
     heard: float = 0.0
@@ -122,6 +127,15 @@ class Reply:
     def complete(self) -> bool:
         """All text is written and all tools it waits for have answered."""
         return self.written and not self.calls and not self.running
+
+    @property
+    def lacks(self) -> FailedStage | None:
+        """What has to go on for more of it to be heard; None: nothing of the backends'."""
+        if self.heard < self.made - 0.001 or self.calls or self.running:
+            return None
+        if not all(piece.done for piece in self.pieces):
+            return "tts"
+        return "llm" if self.asked and not self.written else None
 
     @property
     def over(self) -> bool:

@@ -39,6 +39,7 @@ STALLED_TURN, END_OF_TURN, GOODBYE = "stalled_turn", "end_of_turn", "goodbye"
 FILLER, SILENCE, DIGITS = "filler", "silence", "digits"
 LONGEST_TURN, LONGEST_CALL = "longest_turn", "longest_call"
 PACE, REST, WORTH = "pace", "rest", "worth"
+STALLED_REPLY = "stalled_reply"
 
 _WHOLE = 1_000_000
 """Characters: longer than any text, so that it is not cut."""
@@ -109,6 +110,7 @@ class Replying:
             state=ReplyState.DRAFT if draft else ReplyState.COMMITTED,
             segmenter=self._segmenter(kind),
             started=self._now,
+            progressed=self._now,
             version=self.history.version,
             turn=turn,
             request=request,
@@ -212,7 +214,7 @@ class Replying:
                 self._cancel(FIRST_TEXT)
             if self.policy.speculation.depth == "llm":
                 self._judge.worked(self._now - reply.started)
-        reply.last_text = self._now
+        reply.last_text = reply.progressed = self._now
         reply.text += event.text
         reply.waiting += reply.segmenter.push(event.text)
         if reply.rung is not None:
@@ -225,7 +227,7 @@ class Replying:
         reply = self._live(event.reply)
         if reply is None or reply.written:
             return
-        reply.written = True
+        reply.written, reply.progressed = True, self._now
         reply.waiting += reply.segmenter.finish()
         if reply.first_text is not None and reply.last_text is not None:
             self._pace.wrote(
@@ -270,7 +272,15 @@ class Replying:
         self._spending.ask(event.reply, event.input)
         reply = self._replies.get(event.reply)
         if reply is not None:
+            reply.asked += 1
+            reply.progressed = self._now
             self._is_beyond_budget(reply)
+
+    def _on_model_answered(self, event: ev.ModelAnswered) -> None:
+        reply = self._replies.get(event.reply)
+        if reply is not None:
+            reply.asked = max(0, reply.asked - event.end)
+            reply.progressed = self._now
 
     def _on_model_counted(self, event: ev.ModelCounted) -> None:
         self._spending.count(event.reply, event.input, event.output, event.cached)
@@ -304,6 +314,8 @@ class Replying:
             reply.first_audio = self._now
             if reply.kind == "answer" and self.policy.speculation.depth == "speech":
                 self._judge.worked(self._now - reply.started - reply.idle_before_audio)
+        if event.seconds > 0 or event.end:
+            reply.progressed = self._now
         piece.seconds += event.seconds
         piece.words += event.words
         if event.end and not piece.done:

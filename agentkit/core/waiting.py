@@ -1,4 +1,4 @@
-"""Silence, length, and the keys of a telephone (T23, T25)."""
+"""Backends that stall, silence, length, and the keys of a telephone (T7, T23, T25)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,56 @@ from agentkit.core.caller import CallerState
 from agentkit.core.commands import DigitsCollected, SilenceNoticed
 from agentkit.core.overlapping import Overlapping
 from agentkit.core.policy import Digits
-from agentkit.core.replying import DIGITS, GOODBYE, SILENCE
+from agentkit.core.replies import Reply
+from agentkit.core.replying import DIGITS, GOODBYE, SILENCE, STALLED_REPLY
 
 
 class Waiting(Overlapping):
-    """Asks again after silence, takes leave in time, collects keys."""
+    """Gives up what is stalled, asks again after silence, takes leave in time, collects keys."""
+
+    _quiet_since: float | None = None
+    """Since when nothing is heard of the reply that has the floor, for want of its backends."""
+
+    # ------------------------------------------------------------------- a model or a voice stalls
+
+    def _watch_progress(self) -> None:
+        """T7: time the silence in which a reply waits for its model or its voice."""
+        reply = self._waiting_for_backends()
+        if reply is None:
+            self._quiet_since = None
+            self._cancel(STALLED_REPLY)
+        elif STALLED_REPLY not in self._timers:
+            if self._quiet_since is None:
+                self._quiet_since = self._now
+            self._set(STALLED_REPLY, self._stalled_at(reply))
+
+    def _waiting_for_backends(self) -> Reply | None:
+        """The reply that has the floor, if nothing more of it is heard before they go on.
+
+        What the agent's own code takes, be it a tool, is for that code to limit.
+        """
+        reply = self._floor.current
+        if reply is None or not reply.playing or not self.policy.limits.stalled_reply:
+            return None
+        return reply if reply.lacks else None
+
+    def _stalled_at(self, reply: Reply) -> float:
+        """When it will have waited for too long."""
+        since = max(self._quiet_since or 0.0, reply.progressed)
+        return max(self._now, since + self.policy.limits.stalled_reply)
+
+    def _reply_is_stalled(self) -> None:
+        """What stalls without an error of its own has failed, unless it has gone on since."""
+        reply = self._waiting_for_backends()
+        stage = reply.lacks if reply else None
+        assert reply is not None and stage is not None  # noqa: S101, PT018
+        due = self._stalled_at(reply)
+        if self._now < due - 1e-6:
+            self._set(STALLED_REPLY, due)
+        else:
+            self._on_reply_failed(ev.ReplyFailed(reply.id, stage, f"{stage}.timeout", True))
+
+    # ------------------------------------------------------------------------------------ silence
 
     def _watch_silence(self) -> None:
         """T23: time the silence in which nobody has anything to say or to answer."""

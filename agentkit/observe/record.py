@@ -141,15 +141,21 @@ def _hints(kind: Any) -> dict[str, Any]:
     return {field.name: found[field.name] for field in fields(kind)}
 
 
+@cache
+def _before(kind: Any) -> dict[str, Any]:
+    """What records say that are older than a field whose default changes what is decided."""
+    return {f.name: f.metadata["before"] for f in fields(kind) if "before" in f.metadata}
+
+
 def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
-    given = _expect(dict, value, where)
+    found = {**_before(kind), **_expect(dict, value, where)}
     hints = _hints(kind)
     try:
         return kind(
             **{
-                name: _decode(hint, given[name], f"{where}.{name}")
+                name: _decode(hint, found[name], f"{where}.{name}")
                 for name, hint in hints.items()
-                if name in given
+                if name in found
             }
         )
     except (TypeError, ConfigError) as error:

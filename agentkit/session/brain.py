@@ -44,21 +44,22 @@ async def generate(
         calls: list[ToolCall] = []
         offered = tuple(tools) if step < MAX_STEPS - 1 else ()
         request = LLMRequest(instructions, tuple(told), offered, draft=run.draft)
-        run.ask(request)
-        if run.closed:
-            return  # there is no budget for it (T9)
-        async with aclosing(llm.stream(request)) as stream:
-            async for event in stream:
-                if isinstance(event, TextDelta):
-                    said.append(event.text)
-                    if before and not before[-1].isspace() and not event.text[:1].isspace():
-                        yield " "
-                    before = ""
-                    yield event.text
-                elif isinstance(event, Finish):
-                    run.spend(event.usage)
-                else:
-                    calls.append(run.name_once(event))
+        with run.asking(request):
+            if run.closed:
+                return  # there is no budget for it (T9)
+            async with aclosing(llm.stream(request)) as stream:
+                async for event in stream:
+                    if isinstance(event, TextDelta):
+                        said.append(event.text)
+                        if before and not before[-1].isspace() and not event.text[:1].isspace():
+                            yield " "
+                        before = ""
+                        yield event.text
+                        run.answering()
+                    elif isinstance(event, Finish):
+                        run.spend(event.usage)
+                    else:
+                        calls.append(run.name_once(event))
         if not calls:
             return
         results = await run.run_tools(calls)

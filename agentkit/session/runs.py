@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +12,7 @@ from agentkit._cancelling import cancelled_if_asked
 from agentkit.core.commands import StartReply
 from agentkit.core.events import (
     Event,
+    ModelAnswered,
     ModelAsked,
     ModelCounted,
     ReplyDone,
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from agentkit.agent import Agent
     from agentkit.audio.formats import AudioFormat
     from agentkit.audio.resample import Converter
+
+_KEPT_BACK = 1.0
+"""Seconds without text, while the model writes, after which the machine is told that it does."""
 
 current_run: ContextVar[ReplyRun | None] = ContextVar("agentkit_reply", default=None)
 """The reply whose code is running, in the reply's own task and in the tools it asked for."""
@@ -91,6 +95,7 @@ class ReplyRun:
         self._voice: asyncio.Task[None] | None = None
         self._stream: SpeechStream | None = None
         self._whole = 0
+        self._gave_text = 0.0
         self._results: dict[str, asyncio.Future[str]] = {}
         self._called: set[str] = set()
         self._lookups: list[asyncio.Task[None]] = []
@@ -137,9 +142,22 @@ class ReplyRun:
         for task in self._lookups:
             task.cancel()
 
-    def ask(self, request: LLMRequest) -> None:
-        """The model is about to be asked."""
+    @contextmanager
+    def asking(self, request: LLMRequest) -> Iterator[None]:
+        """The model is asked, and answers, inside the block."""
         self._around.post(ModelAsked(self.id, estimated_tokens(request)))
+        try:
+            yield
+        finally:
+            if not self.closed:
+                self._around.post(ModelAnswered(self.id))
+
+    def answering(self) -> None:
+        """The model goes on: told where code of the user's own keeps back what it writes."""
+        now = asyncio.get_running_loop().time()
+        if now - self._gave_text >= _KEPT_BACK:
+            self._gave_text = now
+            self._around.post(ModelAnswered(self.id, end=False))
 
     def spend(self, usage: Usage) -> None:
         """A request to the model has cost this much, by the provider's own count, if it counts."""
@@ -160,7 +178,8 @@ class ReplyRun:
     # --------------------------------------------------------------------------------- writing
 
     async def _write(self) -> None:
-        post = self._around.post
+        post, loop = self._around.post, asyncio.get_running_loop()
+        self._gave_text = loop.time()
         try:
             texts = self._texts(self)
             with cancelled_if_asked():
@@ -168,6 +187,7 @@ class ReplyRun:
                     async for text in texts:
                         if self.closed:
                             return  # a brain that took no notice of being cancelled
+                        self._gave_text = loop.time()
                         post(ReplyText(self.id, text))
         except BackendError as error:
             post(ReplyFailed(self.id, "llm", f"{error.code}.{error.failure}", error.retryable))

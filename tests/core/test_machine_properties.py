@@ -19,7 +19,7 @@ from agentkit.core import events as ev
 from agentkit.core.economy import Budget, Early, Pace, Prices, Tuning
 from agentkit.core.history import AssistantMessage, ToolCall, ToolMessage, UserMessage
 from agentkit.core.machine import TurnMachine
-from agentkit.core.policy import Digits, Interruption, Policy, Silence, Speculation
+from agentkit.core.policy import Digits, Interruption, Limits, Policy, Silence, Speculation
 from agentkit.core.words import claims_floor
 from agentkit.observe import Record, redact, replay
 
@@ -111,6 +111,7 @@ class Walk(RuleBasedStateMachine):
         hedge=st.booleans(),
         silence=st.sampled_from([None, 4.0]),
         filler=st.sampled_from(["", "One moment."]),
+        stalled=st.sampled_from([0.0, 0.2, 5.0, 10.0]),
     )
     def begin(
         self,
@@ -122,6 +123,7 @@ class Walk(RuleBasedStateMachine):
         hedge: bool,
         silence: Any,
         filler: str,
+        stalled: float,
     ) -> None:
         self.policy = Policy(
             speculation=Speculation(depth=depth, fit=fit, **economy),
@@ -130,6 +132,7 @@ class Walk(RuleBasedStateMachine):
             hedge=hedge,
             silence=Silence(silence, lines=("Are you there?",)),
             filler=filler,
+            limits=Limits(stalled_reply=stalled),
             farewell="Goodbye.",
         )
         self.policy_now = self.policy
@@ -172,6 +175,7 @@ class Walk(RuleBasedStateMachine):
                 "silence",
                 "digits",
                 "pace",
+                "stalled_reply",
                 "rest",
                 "worth",
                 "nonsense",
@@ -251,6 +255,11 @@ class Walk(RuleBasedStateMachine):
             self.send(ev.ModelAsked(reply, input))
             if counted:
                 self.send(ev.ModelCounted(reply, input + 5, 20, 8))
+
+    @rule(data=st.data(), end=st.booleans(), live=st.booleans())
+    def model_answered(self, data: st.DataObject, end: bool, live: bool) -> None:
+        if (reply := self.some_reply(data, live)) is not None:
+            self.send(ev.ModelAnswered(reply, end))
 
     @rule(answers=st.sampled_from([(), ("hello", "Yeah, okay."), ("book me a table", "hello")]))
     def question(self, answers: tuple[str, ...]) -> None:
@@ -604,13 +613,15 @@ class Walk(RuleBasedStateMachine):
         assert open_turns <= answering, f"turns without a reply: {open_turns - answering}"
 
     @invariant()
-    def nobody_starves(self) -> None:
-        """A committed turn is closed, or its reply lives, or its caller speaks on."""
-        if self.ended:
+    def nobody_waits_for_ever(self) -> None:
+        """A reply that has the floor is heard, or held, or waited for within a limit (T7)."""
+        reply = self.machine._floor.current
+        if self.ended or reply is None or not self.policy_now.limits.stalled_reply:
             return
-        open_turns = self.committed - self.closed.keys()
-        answering = {self.started[reply].turn for reply in self.live if reply not in self.drafts}
-        assert open_turns <= answering, f"turns without a reply: {open_turns - answering}"
+        due = self.timers.get("stalled_reply")
+        assert (due is not None) == (reply.playing and reply.lacks is not None)
+        latest = self.now + self.policy_now.limits.stalled_reply
+        assert due is None or due <= latest or self.policy_now is not self.policy
 
     def teardown(self) -> None:
         if not self.log:

@@ -24,7 +24,7 @@ GROUPS = {
     "reply": (
         ev.ReplyText, ev.ReplyDone, ev.SayRequested, ev.SayCancelled, ev.ReplyRequested,
         ev.InterruptRequested, ev.HistoryWritten, ev.Touched,
-        ev.ModelAsked, ev.ModelCounted,
+        ev.ModelAsked, ev.ModelCounted, ev.ModelAnswered,
         cmd.StartReply, cmd.Adopt, cmd.Commit, cmd.Park, cmd.Discard, cmd.ReplyEnded,
         cmd.DraftBooked, cmd.DraftDeclined,
     ),
