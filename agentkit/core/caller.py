@@ -139,6 +139,13 @@ class Caller:
         self._next_turn = 0
         self._ended_by_machine = ""
 
+    @property
+    def next_turn(self) -> int:
+        """The id of the turn that begins next."""
+        if self.turn is not None and self.turn.state is CallerState.FORMING:
+            return self.turn.id
+        return self._next_turn
+
     def connect(self, connection: int) -> None:
         """Events of another connection follow; indices and sequence numbers start again."""
         if connection > self.connection or not self.connected:

@@ -9,11 +9,11 @@ from agentkit.core.history import Message, ToolCall, ToolMessage
 from agentkit.errors import UsageError
 from agentkit.session.brain import generate
 from agentkit.session.handles import Turn
+from agentkit.session.listening import Listening
 from agentkit.session.runs import ReplyRun, current_run
-from agentkit.session.verbs import Verbs
 
 
-class Seams(Verbs):
+class Seams(Listening):
     """Where a brain of the user's own meets the session. All of it works inside `Agent.reply`."""
 
     def prompt(self) -> tuple[Message, ...]:

@@ -381,6 +381,7 @@ class Session(Ladder):
             turn.text = command.text
 
     def _turn_settled(self, command: cmd.TurnSettled) -> None:
+        self._turn_has_settled(command.turn)
         if turn := self._turns.get(command.turn):
             turn._settled.set()
             if self.agent._acts_on_turns:

@@ -9,23 +9,16 @@ from collections.abc import (
     AsyncIterator,
     Callable,
     Coroutine,
-    Iterator,
-    Mapping,
-    Sequence,
 )
-from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
 from agentkit.core import events as ev
-from agentkit.core.economy import Pace
 from agentkit.core.history import Message
-from agentkit.core.policy import Digits
-from agentkit.errors import ConfigError, DraftFenceError, SelfWaitError, UsageError
+from agentkit.errors import DraftFenceError, SelfWaitError, UsageError
 from agentkit.session.handles import SpeechHandle
 from agentkit.session.runs import current_run
-from agentkit.turns import PROFILES, TurnProfile
 
 if TYPE_CHECKING:
     from agentkit.agent import Agent
@@ -38,8 +31,6 @@ if TYPE_CHECKING:
     from agentkit.turns import TurnSource
 
 log = structlog.get_logger(__name__)
-
-_THRESHOLDS = frozenset({"eot_threshold", "eager_eot_threshold"})
 
 BUSY_AGENT = "this agent instance is in a call already: make one for each call"
 
@@ -104,11 +95,6 @@ class Verbs(ABC):
         self._next_request = 0
         self._muted = False
         self._agents: list[Agent] = []
-        self._expected: list[Digits] = []
-        self._tunings: list[Mapping[str, Any]] = []
-        self._usual: dict[str, Any] = {}
-        self._told_untunable = False
-        self._hearings: list[ev.Listening] = []
 
     @abstractmethod
     def post(self, event: ev.Event) -> None:
@@ -176,134 +162,6 @@ class Verbs(ABC):
         if muted != self._muted:
             self._muted = muted
             self.post(ev.Muted(muted))
-
-    @asynccontextmanager
-    async def listening(
-        self,
-        profile: str | TurnProfile | None = None,
-        *,
-        digits: int | Digits | None = None,
-        pace: Pace | None = None,
-        expected: Sequence[str] = (),
-        **changes: Any,
-    ) -> AsyncIterator[None]:
-        """Listen in another way inside the block: for digits, spelling, an address.
-
-            async with self.session.listening(eot_threshold=0.9, eot_timeout_ms=8000, digits=8):
-                await self.session.say("What is your customer number?")
-            async with self.session.listening("yes_no", expected=["Yes, please.", "No."]):
-                await self.session.say("Shall I book it?")
-
-        What the block changes is put back at its end, and blocks may overlap. A source that takes
-        no changes during a call goes on as it is, with a word in the log.
-
-        Args:
-            profile: a name of ``Agent.profiles`` or `agentkit.turns.PROFILES`, or a `TurnProfile`;
-                what is given besides takes the place of what it says.
-            digits: how many keys make a message, or the `Digits` rules for them.
-            pace: the least time before an answer is heard.
-            expected: the likeliest answers to what the agent says next. As many of them as
-                ``speculation.expected`` allows are drafted while it is asked and answered. They
-                outlast the block: the caller's next turn takes one of them, or none.
-            changes: options of the source of turns; for Flux those of ``Configure``:
-                ``eot_threshold``, ``eager_eot_threshold``, ``eot_timeout_ms``, ``keyterms`` (all
-                of them: they replace the others), ``language_hints``.
-
-        Raises:
-            ConfigError: there is no such profile.
-            FluxOptionError: an option is unknown or out of range.
-            DraftFenceError: inside a draft.
-        """
-        self._fence("listening")
-        found = self._profile(profile)
-        digits = found.digits if digits is None else digits
-        rules = Digits(length=digits) if isinstance(digits, int) else digits
-        changes = self._within_final({**found.changes, **changes})
-        answers = tuple(expected) or found.expected
-        with ExitStack() as stack:
-            if rules is not None:
-                stack.enter_context(self._expecting(rules))
-            if changes:
-                stack.enter_context(self._tuned(changes))
-            heard = ev.Listening(pace or found.pace, not changes.keys().isdisjoint(_THRESHOLDS))
-            if heard != ev.Listening():
-                stack.enter_context(self._heard(heard))
-            if answers:
-                self.post(ev.AnswersExpected(answers))
-            yield
-
-    def _profile(self, profile: str | TurnProfile | None) -> TurnProfile:
-        if not isinstance(profile, str):
-            return profile or TurnProfile()
-        known = {**PROFILES, **self.agent.profiles}
-        if profile not in known:
-            raise ConfigError("profile", f"{profile!r} is not one of {', '.join(sorted(known))}")
-        return known[profile]
-
-    def _within_final(self, changes: dict[str, Any]) -> dict[str, Any]:
-        """The eager threshold, which may have been moved, follows a final one that is lower."""
-        final = changes.get("eot_threshold")
-        if final is None or "eager_eot_threshold" in changes or not self._source.can_configure:
-            return changes
-        if self.policy.speculation.mode != "adaptive":
-            return changes
-        eager = self._source.options_now(["eager_eot_threshold"])["eager_eot_threshold"]
-        if eager is not None and eager > final:
-            changes["eager_eot_threshold"] = final
-        return changes
-
-    @contextmanager
-    def _heard(self, heard: ev.Listening) -> Iterator[None]:
-        self._hearings.append(heard)
-        self._tell_hearing()
-        try:
-            yield
-        finally:
-            self._hearings = [other for other in self._hearings if other is not heard]
-            self._tell_hearing()
-
-    def _tell_hearing(self) -> None:
-        """The innermost block's pace; thresholds are those of any block that has some."""
-        paces = [one.pace for one in self._hearings if one.pace is not None]
-        held = any(one.thresholds for one in self._hearings)
-        self.post(ev.Listening(paces[-1] if paces else None, held))
-
-    @contextmanager
-    def _expecting(self, rules: Digits) -> Iterator[None]:
-        self._expected.append(rules)
-        self.post(ev.DigitsExpected(rules))
-        try:
-            yield
-        finally:
-            self._expected = [other for other in self._expected if other is not rules]
-            self.post(ev.DigitsExpected(self._expected[-1] if self._expected else None))
-
-    @contextmanager
-    def _tuned(self, changes: Mapping[str, Any]) -> Iterator[None]:
-        if not self._source.can_configure:
-            if not self._told_untunable:
-                self._told_untunable = True
-                log.warning("this source of turns takes no changes during a call")
-            yield
-            return
-        now = self._source.options_now(changes)
-        self._source.configure(changes)
-        for name in changes:
-            self._usual.setdefault(name, now[name])
-        self._tunings.append(changes)
-        try:
-            yield
-        finally:
-            self._tunings = [other for other in self._tunings if other is not changes]
-            if self._running:
-                self._source.configure({name: self._tuning(name) for name in changes})
-
-    def _tuning(self, name: str) -> Any:
-        """The value that the innermost block left asks for, else the usual one."""
-        for changes in reversed(self._tunings):
-            if name in changes:
-                return changes[name]
-        return self._usual.pop(name)
 
     def hand_over(
         self, agent: Agent, *, llm: LLM | None = None, tts: TTS | None = None

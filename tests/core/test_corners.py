@@ -306,3 +306,17 @@ def test_a_voice_that_fails_leaves_a_beginning_of_the_text(
 
 def test_the_policy_in_force_can_be_read(call: Call) -> None:
     assert call.machine.policy == Policy()
+
+
+def test_the_next_turn_has_an_id_before_it_begins(call: Call) -> None:
+    """Words that came before StartOfTurn have a turn already; keys have one of their own."""
+    caller = call.machine.caller
+    assert caller.next_turn == 0
+    call.update("hello")
+    assert caller.next_turn == 0
+    call.start("hello")
+    assert caller.next_turn == 1
+    call.on(ev.KeyPressed("#"))
+    assert caller.next_turn == 2
+    call.end("hello")
+    assert [command.turn for command in call.of(cmd.TurnCommitted)] == [1, 0]

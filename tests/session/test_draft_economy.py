@@ -353,6 +353,7 @@ async def test_a_question_listens_by_the_profile_that_it_names(converse: Convers
             events = [event for _, event, _ in talk.seen]
             assert ev.Listening(Pace(1.0), True) in events
             assert ev.DigitsExpected(Digits(length=4)) in events
+        await turn(talk, "one two three")
         assert [event for _, event, _ in talk.seen if isinstance(event, ev.Listening)][-1] == (
             ev.Listening()
         )

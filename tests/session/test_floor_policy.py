@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-from agentkit import Agent, Digits, Interruption, Session, Silence, Turn, UserMessage, tool
+from agentkit import Agent, Interruption, Session, Silence, Turn, UserMessage, tool
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.core.history import ToolCall
-from agentkit.errors import ConfigError, DraftFenceError, FluxOptionError, UsageError
-from agentkit.flux import FluxOptions, FluxSource
-from agentkit.testing import ScriptedFlux
+from agentkit.errors import ConfigError, DraftFenceError, UsageError
 from agentkit.testing.backends import ScriptedLLM, ScriptedReply, ScriptedTTS
 from agentkit.testing.clock import in_virtual_time
 from agentkit.testing.source import ScriptedSource
@@ -163,91 +161,6 @@ async def test_T23_a_muted_caller_is_not_asked(converse: Converse) -> None:
         talk.session.mute(False)
         await asyncio.sleep(5.5)
         assert talk.agent.counts == [1]
-
-
-# ----------------------------------------------------------------------------------- listening
-
-
-@in_virtual_time()
-async def test_listening_changes_the_source_and_puts_it_back(converse: Converse) -> None:
-    async with converse() as talk:
-        await asyncio.sleep(0.1)
-        talk.source.configure({"eot_threshold": 0.7})
-        async with talk.session.listening(eot_threshold=0.9, keyterms=["Rosewood"]):
-            assert talk.source.configured[-1] == {"eot_threshold": 0.9, "keyterms": ["Rosewood"]}
-            async with talk.session.listening(eot_threshold=0.95):
-                pass
-            assert talk.source.configured[-1] == {"eot_threshold": 0.9}
-        assert talk.source.configured[-1] == {"eot_threshold": 0.7, "keyterms": None}
-
-
-@in_virtual_time()
-async def test_listening_blocks_may_overlap(converse: Converse) -> None:
-    async with converse() as talk:
-        await asyncio.sleep(0.1)
-        talk.source.configure({"eot_threshold": 0.7})
-        first = talk.session.listening(eot_threshold=0.8)
-        second = talk.session.listening(eot_threshold=0.9)
-        await first.__aenter__()
-        await second.__aenter__()
-        await first.__aexit__(None, None, None)
-        assert talk.source.configured[-1] == {"eot_threshold": 0.9}
-        await second.__aexit__(None, None, None)
-        assert talk.source.configured[-1] == {"eot_threshold": 0.7}
-
-
-@in_virtual_time()
-async def test_listening_for_keys(converse: Converse) -> None:
-    async with converse(Keypad()) as talk:
-        await asyncio.sleep(0.1)
-        async with talk.session.listening(digits=4):
-            talk.line.press("1234")
-            await asyncio.sleep(0.1)
-            assert talk.agent.pressed == ["1234"], "at once, not after three seconds"
-        async with talk.session.listening(digits=Digits(terminator="*")):
-            talk.line.press("5#*")
-            await asyncio.sleep(0.1)
-        assert talk.agent.pressed == ["1234", "5#"]
-
-
-@in_virtual_time(until=60)
-async def test_listening_tells_flux_and_tells_it_back(conversation: Any) -> None:
-    """Over a real socket: what the block asks for, then what held before."""
-    async with ScriptedFlux() as flux:
-        source = FluxSource(url=flux.url)
-        talk = conversation(Agent(), source=source)
-        async with talk.session, asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(talk.session.run())
-            flow = await flux.connection()
-            await flow.heard(0.2)
-            async with talk.session.listening(eot_threshold=0.9, keyterms=["Rosewood"]):
-                asked = await flow.asked("Configure")
-            assert asked["thresholds"] == {"eot_threshold": 0.9}
-            assert asked["keyterms"] == ["Rosewood"]
-            back = await flow.asked("Configure", 2, timeout=10)
-            assert back["thresholds"] == {"eot_threshold": 0.7}
-            assert back["keyterms"] == []
-            for wrong in ({"eot_treshold": 0.9}, {"eot_threshold": 2.0}):
-                with pytest.raises(FluxOptionError, match=next(iter(wrong))):
-                    async with talk.session.listening(**wrong):
-                        pass
-            assert source.options == FluxOptions(), "what is refused changes nothing"
-            talk.line.hang_up_remote()
-            await running
-
-
-@in_virtual_time()
-async def test_a_source_that_takes_no_changes_goes_on_as_it_is(
-    converse: Converse, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = ScriptedSource(can_configure=False)
-    async with converse(source=source) as talk:
-        await asyncio.sleep(0.1)
-        for _ in range(2):
-            async with talk.session.listening(eot_threshold=0.9):
-                pass
-        assert source.configured == []
-    assert capsys.readouterr().out.count("takes no changes") == 1
 
 
 # ------------------------------------------------------------------------------------ hand over
