@@ -13,15 +13,16 @@ import platform
 import re
 import ssl
 import urllib.request
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
-from typing import Any, NoReturn, TypeVar, cast
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import aclosing
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import anyio
 import httpx2
 import openai
 from pydantic_core import from_json, to_json
 
-from agentkit._connections import KEEP_ALIVE, MOST_IDLE, SpareTransport
+from agentkit._connections import KEEP_ALIVE, MOST_IDLE, Connections
 from agentkit._hosts import is_loopback
 from agentkit._sockets import CONNECT_TIMEOUT
 from agentkit.errors import BackendError, ConfigError, Failure
@@ -76,15 +77,11 @@ class Endpoint:
                 "OPENAI_API_KEY",
                 "is not set. Set it, pass api_key=, or name another server with OPENAI_BASE_URL",
             )
-        self._timeouts = httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT).as_dict()
-        self._transport = _transport(url, spares)
-        # It is asked for its headers; a client of its own would read the certificates once more.
-        http = httpx2.AsyncClient(transport=self._transport, trust_env=False)
-        client = openai.AsyncOpenAI(api_key=key or "none", base_url=str(url), http_client=http)
-        known = {**client.default_headers, **client.auth_headers}
-        named = {name: value for name, value in known.items() if isinstance(value, str)}
-        self._headers = {**named, "Host": url.netloc.decode("ascii"), "Accept-Encoding": "identity"}
         self._root = str(url).rstrip("/")
+        self._timeout = timeout
+        self._head = _head_of(url, key)
+        proxy = _proxy_for(url)
+        self._way = _Direct(url, spares) if proxy is None else _Proxied(proxy)
 
     async def post(self, path: str, body: Mapping[str, Any], *, accept: str) -> Answer:
         """Send a request and return its answer with the body unread; the caller closes it.
@@ -96,69 +93,155 @@ class Endpoint:
         Raises:
             Exception: one of `ERRORS`.
         """
-        request = httpx2.Request(
-            "POST",
-            self._root + path,
-            headers={**self._headers, "Accept": accept},
-            content=to_json(body),
-            extensions={"timeout": self._timeouts},
-        )
-        response = await self._transport.handle_async_request(request)
-        response.request = request
-        if not response.is_success:
-            await _refused(response)
-        return Answer(response)
+        url = httpx2.URL(self._root + path)
+        headers = [*self._head, (b"Accept", accept.encode())]
+        answer = await self._way.send(url, headers, to_json(body), self._timeout)
+        if not 200 <= answer.status < 300:
+            await _refused(answer)
+        return answer
 
     async def warm(self) -> None:
         """Make spare connections ready. Raises nothing; safe to cancel."""
-        if isinstance(self._transport, SpareTransport):
-            await self._transport.warm()
+        await self._way.warm()
 
     async def aclose(self) -> None:
         """Close all connections. Safe to call twice."""
-        await self._transport.aclose()
+        await self._way.aclose()
 
 
-class Answer:
-    """An answer whose body is unread. Close it, or read it to its end."""
+def _head_of(url: httpx2.URL, key: str | None) -> list[tuple[bytes, bytes]]:
+    """The headers of every request: those of the official client. Raises ConfigError."""
+    # It is asked for its headers; a client of its own would read the certificates once more.
+    http = httpx2.AsyncClient(transport=httpx2.MockTransport(_never), trust_env=False)
+    client = openai.AsyncOpenAI(api_key=key or "none", base_url=str(url), http_client=http)
+    known: dict[str, object] = {
+        **client.default_headers,
+        **client.auth_headers,
+        "Host": url.netloc.decode("ascii"),
+        "Accept-Encoding": "identity",
+    }
+    named = {name: value for name, value in known.items() if isinstance(value, str)}
+    for name, value in named.items():
+        if not _HEADER.fullmatch(value):
+            field = "OPENAI_API_KEY" if name.lower() == "authorization" else name
+            raise ConfigError(field, "has a character that a header of HTTP cannot have")
+    return [
+        (name.encode(), value.encode()) for name, value in named.items() if name.lower() != "accept"
+    ]
+
+
+def _never(request: httpx2.Request) -> NoReturn:
+    raise AssertionError("this client makes no requests")
+
+
+# ------------------------------------------------------------------------- the way to the server
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class Answer(Protocol):
+    """An answer to a request. Iterate its body once, and close it.
+
+    Unless the body was read to its end, closing it closes the connection. Iterating raises one of
+    `ERRORS`. Names of headers are in lower case.
+    """
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    async def aclose(self) -> None: ...
+
+
+class _Direct:
+    """Straight to the server, with spare connections."""
+
+    def __init__(self, url: httpx2.URL, spares: int) -> None:
+        tls = tls_context() if url.scheme == "https" else None
+        host, port = url.raw_host.decode("ascii"), url.port or (443 if tls else 80)
+        self._connections = Connections(host, port, tls=tls, spares=spares)
+        self.warm, self.aclose = self._connections.warm, self._connections.aclose
+
+    async def send(self, url: httpx2.URL, headers: Headers, body: bytes, timeout: float) -> Answer:  # noqa: ASYNC109
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        head = b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n"
+        request = head % (url.raw_path, lines, len(body)) + body
+        answer = await self._connections.send(request, timeout)
+        if answer.headers.get("content-encoding", "identity") == "identity":
+            return answer
+        unread = httpx2.Response(answer.status, headers=answer.headers, stream=_Body(answer))
+        return _Decoded(unread)
+
+
+class _Proxied:
+    """Through an HTTP proxy, as httpx2 does it; no connection is kept ready."""
+
+    def __init__(self, proxy: str) -> None:
+        limits = httpx2.Limits(max_keepalive_connections=MOST_IDLE, keepalive_expiry=KEEP_ALIVE)
+        self._transport = httpx2.AsyncHTTPTransport(
+            verify=tls_context(), limits=limits, proxy=proxy
+        )
+        self.aclose = self._transport.aclose
+
+    async def send(self, url: httpx2.URL, headers: Headers, body: bytes, timeout: float) -> Answer:  # noqa: ASYNC109
+        timeouts = httpx2.Timeout(timeout, connect=CONNECT_TIMEOUT).as_dict()
+        request = httpx2.Request(
+            "POST", url, headers=[*headers], content=body, extensions={"timeout": timeouts}
+        )
+        return _Decoded(await self._transport.handle_async_request(request))
+
+    async def warm(self) -> None:
+        """There is nothing to make ready."""
+
+
+class _Decoded:
+    """An answer that httpx2 reads: one that is compressed all the same, or that a proxy brings."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
 
-    def parts(self) -> AsyncGenerator[bytes, None]:
-        """The body as it comes. Iterate it once, and close it. Raises one of `ERRORS`."""
-        if self._response.headers.get("Content-Encoding", "identity") != "identity":
-            return self._response.aiter_bytes()
-        stream = cast("AsyncIterable[bytes]", self._response.stream)
-        return cast("AsyncGenerator[bytes, None]", aiter(stream))
+    @property
+    def status(self) -> int:
+        return self._response.status_code
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._response.headers
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._response.aiter_bytes()
 
     async def aclose(self) -> None:
-        """Let go of the connection; unless the body was read to its end, that closes it."""
         await self._response.aclose()
 
 
-async def _refused(response: httpx2.Response) -> NoReturn:
+class _Body(httpx2.AsyncByteStream):
+    """The body of an answer, as httpx2 has it."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._answer)
+
+    async def aclose(self) -> None:
+        await self._answer.aclose()
+
+
+async def _refused(answer: Answer) -> NoReturn:
     """Raise the error that the status is."""
-    try:
-        body = await response.aread()
-    finally:
-        await response.aclose()
+    async with aclosing(answer):
+        body = b"".join([part async for part in answer])
     try:
         said = from_json(body)
     except ValueError:
         said = None
     error = said.get("error", said) if isinstance(said, dict) else None
+    headers = {"x-request-id": answer.headers.get("x-request-id", "")}
+    request = httpx2.Request("POST", "http://server")
+    response = httpx2.Response(answer.status, headers=headers, request=request)
     raise openai.APIStatusError("", response=response, body=error)
-
-
-def _transport(url: httpx2.URL, spares: int) -> httpx2.AsyncBaseTransport:
-    proxy = _proxy_for(url)
-    if proxy is not None:
-        limits = httpx2.Limits(max_keepalive_connections=MOST_IDLE, keepalive_expiry=KEEP_ALIVE)
-        return httpx2.AsyncHTTPTransport(verify=tls_context(), limits=limits, proxy=proxy)
-    tls = tls_context() if url.scheme == "https" else None
-    host = url.raw_host.decode("ascii")
-    return SpareTransport(host, url.port or (443 if tls else 80), tls=tls, spares=spares)
 
 
 def _url(text: str) -> httpx2.URL:
@@ -222,6 +305,7 @@ _STATUS_FAILURES: dict[int, tuple[Failure, str]] = {
 _OUT_OF_MONEY = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
 )
+_HEADER = re.compile(r"[\x20-\x7e]*")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.\-\[\]]{1,80}")
 
 E = TypeVar("E", bound=BackendError)

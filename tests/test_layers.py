@@ -52,6 +52,7 @@ LAYERS: dict[str, float] = {
     "agentkit.transports.wav": 3,
     "agentkit._openai": 2.9,
     "agentkit._connections": 2.9,
+    "agentkit._http": 2.9,
     "agentkit._sockets": 2.9,
     "agentkit.observe": 3,
     "agentkit.server": 5,

@@ -12,7 +12,7 @@ import re
 import secrets
 from asyncio import timeout as deadline
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Any
 
 from pydantic_core import from_json
@@ -123,18 +123,18 @@ class OpenAILLM(LLM):
                 "/chat/completions", body, accept="text/event-stream"
             )
             try:
-                async with aclosing(response.parts()) as parts:
-                    async for part in parts:
-                        if text := answer.feed(part):
-                            yield TextDelta(text)
-                        if answer.done:
-                            break
-                    for event in answer.end():
-                        yield event
-                    with suppress(TimeoutError, *self._openai.ERRORS):
-                        async with deadline(_DRAIN):
-                            async for _ in parts:
-                                pass
+                parts = aiter(response)
+                async for part in parts:
+                    if text := answer.feed(part):
+                        yield TextDelta(text)
+                    if answer.done:
+                        break
+                for event in answer.end():
+                    yield event
+                with suppress(TimeoutError, *self._openai.ERRORS):
+                    async with deadline(_DRAIN):
+                        async for _ in parts:
+                            pass
             finally:
                 await response.aclose()
         except _StreamError as exc:

@@ -103,13 +103,10 @@ class OpenAITTS(TTS):
                 response = await self._endpoint.post(
                     "/audio/speech", body, accept="application/octet-stream"
                 )
-                try:
-                    async with aclosing(response.parts()) as audio:
-                        async for data in audio:
-                            silent = False
-                            yield data
-                finally:
-                    await response.aclose()
+                async with aclosing(response):
+                    async for data in response:
+                        silent = False
+                        yield data
             except self._openai.ERRORS as exc:
                 error = self._openai.error_from(exc, TTSError, self.name)
             if error is None and silent:

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import agentkit
 from agentkit import Agent
+from agentkit._http import Connection
 from agentkit.audio import AudioFormat
 from agentkit.carriers.base import Message
 from agentkit.carriers.twilio import TwilioCodec
@@ -84,6 +85,19 @@ class Socket(Wire):
         self._closed.set()
 
 
+class Open(asyncio.Transport):
+    """A transport to nowhere."""
+
+    def write(self, data: Any) -> None:
+        """Nobody reads it."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        """There is nothing to close."""
+
+
 class Ears:
     """The caller's audio goes where it is made ready for Flux."""
 
@@ -146,15 +160,23 @@ async def test_work_of_the_agents_audio() -> None:
     assert work.calls / FRAMES < 15
 
 
-def test_work_of_a_token() -> None:
-    """From the bytes of an answer to its text."""
+async def test_work_of_a_token() -> None:
+    """From the socket's bytes to the text, in an answer that comes in chunks."""
     chunk = {"choices": [{"index": 0, "delta": {"content": " word"}, "finish_reason": None}]}
-    data = b"data: " + json.dumps(chunk).encode() + b"\n\n"
-    answer = _Answer("test/model")
+    event = b"data: " + json.dumps(chunk).encode() + b"\n\n"
+    data = b"%x\r\n%b\r\n" % (len(event), event)
+    connection = Connection()
+    connection.connection_made(Open())
+    asking = asyncio.create_task(connection.ask(b"POST /", (5.0, 5.0), lambda _: None))
+    await asyncio.sleep(0)
+    connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    body, answer = await asking, _Answer("test/model")
     with Work() as work:
         for _ in range(FRAMES):
-            assert answer.feed(data) == " word"
-    assert work.calls / FRAMES < 18
+            connection.data_received(data)
+            assert answer.feed(await anext(body)) == " word"
+    await body.aclose()
+    assert work.calls / FRAMES < 29
 
 
 @in_virtual_time(until=600)
