@@ -64,9 +64,22 @@ NAMES: dict[str, str] = {
     "draft_budget": "AGENTKIT_DRAFT_BUDGET",
     "process_draft_budget": "AGENTKIT_PROCESS_DRAFT_BUDGET",
     "prices": "AGENTKIT_PRICES",
+    "early_drafts": "AGENTKIT_EARLY_DRAFTS",
+    "expected_drafts": "AGENTKIT_EXPECTED_DRAFTS",
     "pace": "AGENTKIT_PACE",
 }
 """Each setting's name in the environment and in ``.env``; ``agentkit.toml`` has the short one."""
+
+OF_DRAFTS = (
+    "speculation",
+    "draft_budget",
+    "process_draft_budget",
+    "prices",
+    "early_drafts",
+    "expected_drafts",
+    "pace",
+)
+"""The settings that `agentkit.economy.Wanted` reads."""
 
 _SHORT = {name: short for short, name in NAMES.items()}
 
@@ -160,6 +173,8 @@ class Settings(BaseModel):
     draft_budget: str | None = None
     process_draft_budget: str | None = None
     prices: str | None = None
+    early_drafts: str | None = None
+    expected_drafts: str | None = None
     pace: str | None = None
     sources: Mapping[str, str] = {}
 
@@ -237,9 +252,8 @@ class Settings(BaseModel):
 
     def of_drafts(self) -> tuple[dict[str, str | None], dict[str, str]]:
         """What `agentkit.economy.Wanted` reads: the settings of drafts, and where each is from."""
-        names = ("speculation", "draft_budget", "process_draft_budget", "prices", "pace")
-        places = {name: _place(name, self.sources.get(name, "the arguments")) for name in names}
-        return {name: getattr(self, name) for name in names}, places
+        places = {name: _place(name, self.sources.get(name, "the arguments")) for name in OF_DRAFTS}
+        return {name: getattr(self, name) for name in OF_DRAFTS}, places
 
     def by_name(self, name: str) -> str:
         """A setting by its name in the environment, as text, secrets too; "" if it is not set."""

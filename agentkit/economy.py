@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar, get_args
 
 from agentkit.core.commands import DraftBooked
-from agentkit.core.economy import Budget, Cost, Experience, Mode, Pace, Prices
+from agentkit.core.economy import Budget, Cost, Early, Experience, Mode, Pace, Prices
 from agentkit.core.events import SharedBudget
 from agentkit.core.policy import Policy
 from agentkit.errors import ConfigError
@@ -30,7 +30,7 @@ _MOST_SEEN = 200.0
 """Pauses whose experience is kept: older ones fade."""
 _MOST_TIMES = 32
 
-_Kind = TypeVar("_Kind", Budget, Prices, Pace)
+_Kind = TypeVar("_Kind", Budget, Prices, Early, Pace)
 
 
 class Economy:
@@ -40,6 +40,8 @@ class Economy:
         mode: takes the place of each agent's `Speculation.mode`; None: the agent's own.
         budget: likewise of ``speculation.budget``.
         prices: likewise of ``speculation.prices``.
+        early: likewise of ``speculation.early``.
+        expected: likewise of ``speculation.expected``.
         pace: likewise of ``Agent.pace``.
         shared: what the drafts of all calls may cost together in ``window`` seconds: as in a call's
             budget, but that tokens and money bind once they are spent. It takes no ``share``.
@@ -55,11 +57,21 @@ class Economy:
         mode: Mode | None = None,
         budget: Budget | None = None,
         prices: Prices | None = None,
+        early: Early | None = None,
+        expected: int | None = None,
         pace: Pace | None = None,
         shared: Budget | None = None,
         window: float = WINDOW,
     ) -> None:
-        self._mode, self._budget, self._prices, self._pace = mode, budget, prices, pace
+        given = {
+            "mode": mode,
+            "budget": budget,
+            "prices": prices,
+            "early": early,
+            "expected": expected,
+        }
+        self._given = {name: value for name, value in given.items() if value is not None}
+        self._pace = pace
         self._shared = shared or Budget()
         if self._shared.share is not None:
             raise ConfigError("shared.share", "binds the turns of one call: set it in its budget")
@@ -80,16 +92,8 @@ class Economy:
     def apply(self, policy: Policy) -> Policy:
         """The policy of a call, with what the settings say and what earlier calls have shown."""
         rules = policy.speculation
-        changes: dict[str, Any] = {
-            name: value
-            for name, value in (
-                ("mode", self._mode),
-                ("budget", self._budget),
-                ("prices", self._prices),
-            )
-            if value is not None
-        }
-        mode = self._mode or rules.mode
+        changes: dict[str, Any] = dict(self._given)
+        mode = changes.get("mode", rules.mode)
         if mode == "adaptive" and self.experience != Experience():
             changes["tuning"] = replace(rules.tuning, experience=self.experience)
         changed = replace(policy, speculation=replace(rules, **changes)) if changes else policy
@@ -235,9 +239,24 @@ class Wanted:
             mode=mode,  # type: ignore[arg-type]  # it is one of them
             budget=self._read("draft_budget", Budget),
             prices=self._read("prices", Prices),
+            early=self._early(),
+            expected=self._expected(),
             pace=self._read("pace", Pace, first="floor"),
             shared=self._shared(),
         )
+
+    def _early(self) -> Early | None:
+        if self.values.get("early_drafts") == "off":
+            return Early()
+        return self._read("early_drafts", Early, first="rest")
+
+    def _expected(self) -> int | None:
+        text = self.values.get("expected_drafts")
+        if text is None:
+            return None
+        if not text.isdecimal():
+            raise ConfigError(self.places["expected_drafts"], f"{text!r} is not 0, 1, 2, ...")
+        return int(text)
 
     def _shared(self) -> Budget | None:
         shared = self._read("process_draft_budget", Budget)
@@ -252,7 +271,7 @@ class Wanted:
 
 
 def parse(text: str, kind: type[_Kind], place: str, *, first: str = "") -> _Kind:
-    """Settings such as ``drafts=10, price=0.05`` as a `Budget`, `Prices` or `Pace`.
+    """Settings such as ``drafts=10, price=0.05`` as a `Budget`, `Prices`, `Early` or `Pace`.
 
     Args:
         text: names and values with ``=`` between and commas around.
@@ -281,6 +300,10 @@ def parse(text: str, kind: type[_Kind], place: str, *, first: str = "") -> _Kind
 def _value(text: str, hint: str, place: str) -> Any:
     if hint.startswith(("str", "Literal")):
         return text
+    if hint == "bool":
+        if text not in ("true", "false"):
+            raise ConfigError(place, f"{text!r} is neither true nor false")
+        return text == "true"
     try:
         return int(text) if hint.startswith("int") else float(text)
     except ValueError:

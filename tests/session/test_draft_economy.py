@@ -15,7 +15,7 @@ from agentkit.core import commands as cmd
 from agentkit.core import events as ev
 from agentkit.core.economy import Budget, Cost, Pace, Prices, Tuning
 from agentkit.core.policy import Digits, Policy, Speculation
-from agentkit.economy import Economy, Wanted, parse
+from agentkit.economy import Economy, parse
 from agentkit.errors import ConfigError, FluxOptionError
 from agentkit.llm.openai import OpenAILLM
 from agentkit.session import Session, Turn
@@ -480,47 +480,3 @@ def test_T9_an_economy_refuses_what_cannot_be_right() -> None:
         Economy(shared=Budget(share=0.3))
     with pytest.raises(ConfigError, match="window"):
         Economy(window=0)
-
-
-# ------------------------------------------------------------------------------- the settings
-
-
-def wanted(**values: str) -> Wanted:
-    names = ("speculation", "draft_budget", "process_draft_budget", "prices", "pace")
-    return Wanted({name: values.get(name) for name in names}, {n: n.upper() for n in names})
-
-
-async def test_settings_of_drafts_are_read_from_text() -> None:
-    economy = wanted(
-        speculation="adaptive",
-        draft_budget="drafts=10, price=0.05, share=0.35",
-        process_draft_budget="drafts=1000",
-        prices="input=0.4, cached=0.1, output=1.6, characters=15, currency=EUR",
-        pace="0.4, jitter=0.2, after=turn",
-    ).economy()
-    policy = economy.apply(Policy())
-    assert policy.speculation.mode == "adaptive"
-    assert policy.speculation.budget == Budget(drafts=10, price=0.05, share=0.35)
-    assert policy.speculation.prices == Prices(0.4, 0.1, 1.6, 15.0, "EUR")
-    assert policy.pace == Pace(0.4, "turn", 0.2)
-    assert economy.left == 1000
-    assert wanted().economy().apply(Policy()) == Policy()
-
-
-@pytest.mark.parametrize(
-    ("values", "says"),
-    [
-        ({"speculation": "on"}, "SPECULATION: 'on' is not one of off, fixed, adaptive"),
-        ({"draft_budget": "calls=3"}, "DRAFT_BUDGET: 'calls=3': give NAME=VALUE of drafts, input"),
-        ({"draft_budget": "12"}, "DRAFT_BUDGET: '12': give NAME=VALUE"),
-        ({"draft_budget": "drafts=1.5"}, "DRAFT_BUDGET: drafts: '1.5' is not a whole number"),
-        ({"prices": "input=cheap"}, "PRICES: input: 'cheap' is not a number"),
-        ({"prices": "input=-1"}, "PRICES: prices.input: -1.0 is not 0 or more"),
-        ({"pace": "after=lunch"}, "PACE: pace.after: 'lunch' is not one of 'speech', 'turn'"),
-        ({"process_draft_budget": "share=0.3"}, "PROCESS_DRAFT_BUDGET: share is of one call"),
-    ],
-)
-def test_a_setting_that_cannot_be_right_is_named(values: dict[str, str], says: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        wanted(**values).economy()
-    assert str(caught.value).startswith(says)
