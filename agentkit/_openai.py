@@ -268,7 +268,7 @@ def _proxy_for(url: httpx2.URL) -> str | None:
 # -------------------------------------------------------------------------------------- errors
 
 ERRORS: tuple[type[Exception], ...] = (
-    openai.OpenAIError,
+    openai.APIStatusError,
     httpx2.HTTPError,
     httpx2.StreamError,
     httpx2.InvalidURL,
@@ -279,10 +279,6 @@ ERRORS: tuple[type[Exception], ...] = (
 
 # The first that fits counts. What is missing here and has no HTTP status is "other".
 _FAILURES: tuple[tuple[type[Exception], Failure, str], ...] = (
-    (openai.APITimeoutError, "timeout", "no answer in time"),
-    (openai.APIConnectionError, "connection", "no connection"),
-    (openai.APIResponseValidationError, "protocol", "the answer is not of the API's form"),
-    (openai.APIError, "server", "the server reported an error"),
     (httpx2.ConnectTimeout, "timeout", "no connection in time"),
     (httpx2.TimeoutException, "timeout", "no answer in time"),
     (httpx2.NetworkError, "connection", "the connection was lost"),
@@ -325,8 +321,7 @@ def error_from(exc: Exception, kind: type[E], name: str) -> E:
         return _status_error(exc.response.status_code, [], kind, name)
     for known, failure, words in _FAILURES:
         if isinstance(exc, known):
-            cause = exc.__cause__ if isinstance(exc, openai.APIConnectionError) else None
-            return kind(f"{name}: {words}{_listed([_cause(cause or exc)])}", failure=failure)
+            return kind(f"{name}: {words}{_listed([_cause(exc)])}", failure=failure)
     return kind(f"{name}: the request failed{_listed([type(exc).__name__])}", failure="other")
 
 
