@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import struct
 import time
 import wave
 from array import array
@@ -15,7 +14,7 @@ import pytest
 from agentkit.audio.formats import AudioFormat
 from agentkit.audio.frames import first_sound, is_silent
 from agentkit.audio.resample import convert
-from agentkit.errors import ConfigError, TransportError
+from agentkit.errors import TransportError
 from agentkit.testing.backends import tone
 from agentkit.testing.clock import in_virtual_time
 from agentkit.transports.files import (
@@ -29,8 +28,6 @@ from agentkit.transports.files import (
     IntoReply,
     Playout,
     Track,
-    load_cues,
-    read_wav,
     write_call,
 )
 
@@ -76,24 +73,6 @@ class Agent:
     @property
     def heard(self) -> bytes:
         return b"".join(data for _, data in self.frames)
-
-
-def write_wav(
-    path: Path,
-    samples: bytes,
-    *,
-    rate: int = 16000,
-    tag: int = 1,
-    bits: int = 16,
-    channels: int = 1,
-) -> Path:
-    frame = channels * bits // 8
-    head = struct.pack("<HHIIHH", tag, channels, rate, rate * frame, frame, bits)
-    extra = b"LIST" + struct.pack("<I", 3) + b"odd\x00"
-    body = b"WAVEfmt " + struct.pack("<I", len(head)) + head + extra
-    body += b"data" + struct.pack("<I", len(samples)) + samples
-    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
-    return path
 
 
 def read_call(path: Path) -> tuple[int, bytes, bytes]:
@@ -374,144 +353,7 @@ def test_stretches_that_join_are_written_without_a_seam(tmp_path: Path) -> None:
     assert read_call(path) == (16000, bytes(len(data)), data)
 
 
-# -------------------------------------------------------------------------------------- WAV files
-
-
-def test_wav_files_of_every_kind_are_read(tmp_path: Path) -> None:
-    data = tone(0.1)
-    path = write_wav(tmp_path / "a.wav", data, rate=44100)
-    assert read_wav(path) == (AudioFormat("linear16", 44100), data)
-    for tag, encoding in ((7, "mulaw"), (6, "alaw")):
-        path = write_wav(tmp_path / "b.wav", data, rate=8000, tag=tag, bits=8)
-        assert read_wav(path) == (AudioFormat(encoding, 8000), data)  # type: ignore[arg-type]
-
-
-def test_an_extensible_header_is_read(tmp_path: Path) -> None:
-    """WAVE_FORMAT_EXTENSIBLE has the true format tag at the head of its sub-format."""
-    path = write_wav(tmp_path / "a.wav", tone(0.1))
-    old = path.read_bytes()
-    more = struct.pack("<HHIH", 22, 16, 4, 1) + bytes(14)
-    head = struct.pack("<I", 40) + struct.pack("<H", 0xFFFE) + old[22:36] + more
-    path.write_bytes(old[:16] + head + old[36:])
-    assert read_wav(path) == (LINE, tone(0.1))
-
-
-def test_of_a_stereo_file_the_left_side_is_the_caller(tmp_path: Path) -> None:
-    left, right = array("h", tone(0.1, pitch=1)), array("h", tone(0.1, pitch=7))
-    both = array("h", (sample for pair in zip(left, right, strict=True) for sample in pair))
-    path = write_wav(tmp_path / "a.wav", both.tobytes(), channels=2)
-    assert read_wav(path) == (LINE, left.tobytes())
-
-
-def test_a_file_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
-    path = write_wav(tmp_path / "a.wav", tone(0.1))
-    path.write_bytes(path.read_bytes()[:-101])
-    assert read_wav(path) == (LINE, tone(0.1)[:-102])
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", "RIFF header"),
-        (b"RIFF\x00\x00\x00\x00WAVE", "fmt "),
-        (b"RIFF\x00\x00\x00\x00WAVEfmt \x02\x00\x00\x00\x01\x00data\x00\x00\x00\x00", "unpack"),
-    ],
-)
-def test_what_is_no_wav_file_is_refused(tmp_path: Path, content: bytes, problem: str) -> None:
-    path = tmp_path / "a.wav"
-    path.write_bytes(content)
-    with pytest.raises(TransportError, match=rf"a\.wav cannot be read as a WAV file: .*{problem}"):
-        read_wav(path)
-
-
-def test_a_missing_file_and_one_of_24_bits_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(TransportError, match=r"gone\.wav cannot be read"):
-        read_wav(tmp_path / "gone.wav")
-    path = write_wav(tmp_path / "a.wav", bytes(300), bits=24)
-    with pytest.raises(TransportError, match=r"samples of 24 bits, format 1: make it 16-bit"):
-        read_wav(path)
-
-
-@in_virtual_time(until=100)
-async def test_files_are_converted_to_the_lines_format(tmp_path: Path) -> None:
-    file = AudioFormat("linear16", 22050)
-    path = write_wav(tmp_path / "a.wav", tone(1.0, file), rate=22050)
-    line = FileTransport([Cue(path, At(0.0))], input=MULAW, limit=2.0)
-    await line.connect()
-    agent = Agent(line, [])
-    await line.run(agent)
-    wanted = convert(tone(1.0, file), file, MULAW)
-    assert agent.heard[: len(wanted)] == wanted
-    assert {len(data) for _, data in agent.frames} == {160}
-
-
-# -------------------------------------------------------------------------------------- cue sheets
-
-
-def test_a_cue_sheet(tmp_path: Path) -> None:
-    path = tmp_path / "cues.toml"
-    path.write_text(
-        """
-        [[cue]]
-        text = "Hello"
-
-        [[cue]]
-        text = "again"
-        after_agent = 1
-
-        [[cue]]
-        audio = "sub/no.wav"
-        into_reply = 1.2
-
-        [[cue]]
-        text = "and"
-        pause = 0.8
-
-        [[cue]]
-        text = "bye"
-        at = 30.0
-        """
-    )
-    assert load_cues(path) == [
-        Cue(text="Hello"),
-        Cue(text="again", when=AfterAgent(1.0)),
-        Cue(tmp_path / "sub" / "no.wav", IntoReply(1.2)),
-        Cue(text="and", when=AfterCaller(0.8)),
-        Cue(text="bye", when=At(30.0)),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("sheet", "problem"),
-    [
-        ("[[cue", r"cues\.toml: cannot be read as TOML"),
-        ("", r"a cue sheet is one \[\[cue\]\] after another"),
-        ("cue = []", r"a cue sheet is one \[\[cue\]\] after another"),
-        ("quiet = 1\n[[cue]]\ntext = 'a'", r"nothing else"),
-        ("cue = ['a']", r"cue 1: the keys of a cue are audio, text, after_agent"),
-        ("[[cue]]\ntext = 'a'\n[[cue]]\nsay = 'b'", r"cue 2: the keys of a cue are audio"),
-        ("[[cue]]\ntext = 'a'\nat = 1\npause = 1", r"cue 1: give only one of pause, at"),
-        ("[[cue]]\ntext = 1", r"cue 1, text: 1 is not a text"),
-        ("[[cue]]\ntext = 'a'\nat = '1'", r"cue 1, at: '1' is not a number of seconds"),
-        ("[[cue]]\ntext = 'a'\nat = true", r"cue 1, at: True is not a number of seconds"),
-        ("[[cue]]\ntext = 'a'\nat = -1", r"cue 1: -1.* is no time to wait"),
-        ("[[cue]]\ntext = 'a'\nat = nan", r"cue 1: nan is no time to wait"),
-        ("[[cue]]\nat = 1", r"cue 1: give it either `audio`, a WAV file, or `text`"),
-        ("[[cue]]\ntext = 'a'\naudio = 'a.wav'", r"cue 1: give it either `audio`"),
-    ],
-)
-def test_a_wrong_cue_sheet_names_the_cue_and_the_mend(
-    tmp_path: Path, sheet: str, problem: str
-) -> None:
-    path = tmp_path / "cues.toml"
-    path.write_text(sheet)
-    with pytest.raises(ConfigError, match=problem):
-        load_cues(path)
-
-
-def test_a_missing_cue_sheet(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"gone\.toml: cannot be read"):
-        load_cues(tmp_path / "gone.toml")
+# ------------------------------------------------------------------------------------- real time
 
 
 async def test_it_works_in_real_time_too() -> None:
