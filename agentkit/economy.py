@@ -82,7 +82,9 @@ class Economy:
         self._told: dict[int, int | None] = {}
         self._next_call = 0
         self._open = 0
-        self._lost: deque[tuple[float, Cost]] = deque()
+        self._lost: deque[tuple[float, Cost]] = deque()  # within the window, where that is asked
+        self._spent = Cost()
+        """What these took together: each draft asks, and in an hour of many calls they are many."""
         self._refresh: asyncio.TimerHandle | None = None
         self.experience = Experience()
         """What the calls that are over have shown of callers' pauses."""
@@ -128,8 +130,9 @@ class Economy:
     def book(self, booked: DraftBooked) -> None:
         """A draft is over."""
         self._open -= 1
-        if not booked.adopted:
+        if not booked.adopted and not self._shared.unlimited:
             self._lost.append((asyncio.get_running_loop().time(), booked.cost))
+            self._spent += booked.cost
         self._tell()
 
     @property
@@ -140,11 +143,12 @@ class Economy:
             return None
         now = asyncio.get_running_loop().time()
         while self._lost and self._lost[0][0] <= now - self._window:
-            self._lost.popleft()
-        spent = sum((cost for _, cost in self._lost), Cost())
+            self._spent -= self._lost.popleft()[1]
+        if not self._lost:
+            self._spent = Cost()  # prices do not add up to exactly nothing
         for name in ("input", "output", "characters", "price"):
             limit = getattr(limits, name)
-            if limit is not None and getattr(spent, name) >= limit:
+            if limit is not None and getattr(self._spent, name) >= limit:
                 return 0
         if limits.drafts is None:
             return None

@@ -273,6 +273,15 @@ class Cost:
             self.price + other.price,
         )
 
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(
+            self.input - other.input,
+            self.cached - other.cached,
+            self.output - other.output,
+            self.characters - other.characters,
+            self.price - other.price,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
