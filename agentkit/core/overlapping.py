@@ -58,7 +58,7 @@ class Overlapping(Drafting):
         current = self._floor.current
         if current is None or current.first_heard is None:
             return False
-        return not turn.own_words or self._takes_no_floor(turn)
+        return not turn.own_words or self._is_echo(turn) or not self._claims_floor(turn)
 
     def _listen(self, turn: Turn) -> None:
         """What the caller's words, as far as they came, mean for what the agent is saying."""
@@ -75,9 +75,18 @@ class Overlapping(Drafting):
         if self._is_attention(turn):
             if HOLD in self._timers and self.caller.progress:
                 self._set(HOLD, self._now + self.policy.interruption.resume_after)
-        else:
+        elif self._stops_playout(turn):
             self._interrupt(turn)
             self._floor.hold(self._now)
+
+    def _stops_playout(self, turn: Turn) -> bool:
+        """Whether words that are no sound of attention interrupt, or are answered afterwards.
+
+        Where only words hold playout, what is taken for an answer by its place alone lets the
+        question be heard to its end, as with speech that cannot be interrupted (T18).
+        """
+        held = self._floor.held or self.policy.interruption.hold == "speech"
+        return held or self._claims_floor(turn)
 
     def _take_back(self, turn: Turn) -> bool:
         """T11: the caller went on before the answer was heard, so the two turns are one.
@@ -136,15 +145,28 @@ class Overlapping(Drafting):
         reply, heard = hearing.reply, hearing.heard
         if reply is None or not turn.own_words.strip():
             return False
-        rules, language = self.policy.interruption, self.policy.language
-        if rules.judged and self._verdict is not None and self._verdict.text == turn.text:
-            return not self._verdict.takes_floor
-        if claims_floor(
-            turn.own_words, rules.backchannels, rules.claims, language, unlisted=rules.unlisted
-        ):
-            return False
+        verdict = self._judged(turn)
+        if verdict is not None or self._claims_floor(turn):
+            return verdict is False
+        rules = self.policy.interruption
         nearly_over = reply.complete and reply.voiced and reply.made - heard < rules.answer_within
         return not nearly_over and not reply.sentence_at(heard).endswith("?")
+
+    def _judged(self, turn: Turn) -> bool | None:
+        """Whether the agent's own code says that these words take the floor."""
+        verdict = self._verdict
+        if not self.policy.interruption.judged or verdict is None or verdict.text != turn.text:
+            return None
+        return verdict.takes_floor
+
+    def _claims_floor(self, turn: Turn) -> bool:
+        """Whether the words ask for the floor, wherever in a reply they come."""
+        verdict = self._judged(turn)
+        if verdict is not None:
+            return verdict
+        rules, words = self.policy.interruption, turn.own_words
+        lists = (rules.backchannels, rules.claims, self.policy.language)
+        return claims_floor(words, *lists, unlisted=rules.unlisted)
 
     def _hearing_of(self, turn: Turn) -> _Hearing:
         """What the caller was hearing: what is said later changes nothing of what words meant."""

@@ -89,8 +89,9 @@ class Interruption:
             and interrupt nothing. 0: the line has no echo.
         judged: a function of the agent's own decides (`Agent.takes_floor`), before the lists do.
         hold: when playout stops. ``speech``: at once when the caller begins to speak, and it goes
-            on if that takes no floor. ``words``: at the first words that take the floor, and for
-            nothing else; before anything of a reply was heard, at once all the same.
+            on if that takes no floor. ``words``: at the first words that ask for the floor, and for
+            nothing else. A short answer ("Friday", "yes") lets the question be heard to its end,
+            and is answered then. Before anything of a reply was heard it is held all the same.
         unlisted: so many words that are on no list take the floor. Fewer are undecided: an answer
             where a listed word would be one, else a sound of attention.
         claims: words and phrases that take the floor at once, however few there are, by language,

@@ -47,7 +47,12 @@ CLAIMS: Mapping[str, frozenset[str]] = {
         pardon me, sorry, i'm sorry, no, nope, don't, actually, but, however, can i, could i,
         may i, can you, could you, let me, i have a question, question, quick question, repeat,
         say again, come again, slow down, too fast, never mind, forget it, enough, be quiet, quiet,
-        shut up, cancel, what, why, who, where, when, help, operator, goodbye, bye"""
+        shut up, cancel, what, why, who, where, when, help, operator, goodbye, bye, what's, who's,
+        where's, how much, how many, how long, how do, how can, how about, is it, is that, is there,
+        isn't, are you, are there, aren't, do i, do you, does, doesn't, did you, didn't, have you,
+        will you, would you, should i, shall we, i need, i want, i have, i've, i had, i don't,
+        i can't, i didn't, i won't, i would, i'd like, i'd rather, i'm calling, that's not,
+        that's wrong"""
     ),
     "es": _phrases(
         """espera, espere, espérate, espérese, para, pare, alto, un momento, un momentito,
@@ -55,7 +60,8 @@ CLAIMS: Mapping[str, frozenset[str]] = {
         perdona, disculpe, disculpa, con permiso, no, nada de eso, en realidad, pero, sin embargo,
         puedo, puede, podría, déjame, déjeme, una pregunta, repita, repite, otra vez, más despacio,
         olvídalo, olvídelo, basta, silencio, cállate, cállese, cancela, cancele, por qué,
-        quién, dónde, cuándo, ayuda, adiós"""
+        quién, dónde, cuándo, cuánto, cuántos, ayuda, adiós, es que, hay, tiene, tienen, tienes,
+        necesito, quiero, quisiera, querría, me gustaría, tengo, llamo"""
     ),
     "fr": _phrases(
         """attends, attendez, arrête, arrêtez, stop, un moment, un instant, une seconde,
@@ -64,7 +70,9 @@ CLAIMS: Mapping[str, frozenset[str]] = {
         cependant, je peux, puis-je, est-ce que, vous pouvez, pouvez-vous, laissez-moi, laisse-moi,
         une question, j'ai une question, répétez, répète, plus lentement, moins vite,
         laissez tomber, laisse tomber, ça suffit, silence, taisez-vous, tais-toi, annulez, annule,
-        quoi, pourquoi, qui, où, quand, combien, au secours, au revoir"""
+        quoi, pourquoi, qui, où, quand, combien, au secours, au revoir, est-il, avez-vous,
+        y a-t-il, il y a, j'ai besoin, je voudrais, je veux, j'aimerais, je ne, je n'ai,
+        j'appelle"""
     ),
     "de": _phrases(
         """warte, warten sie, wart mal, stopp, stop, halt, halt mal, moment, moment mal,
@@ -74,11 +82,13 @@ CLAIMS: Mapping[str, frozenset[str]] = {
         eigentlich, aber, jedoch, kann ich, könnte ich, darf ich, dürfte ich, können sie,
         könnten sie, kannst du, lassen sie mich, lass mich, eine frage, frage, nochmal, noch mal,
         noch einmal, wie bitte, langsamer, zu schnell, vergessen sie es, vergiss es, genug, ruhe,
-        abbrechen, was, warum, wieso, wer, wo, wann, hilfe, tschüss,
-        auf wiederhören"""
+        abbrechen, was, warum, wieso, wer, wo, wann, wie viel, wie lange, hilfe, tschüss,
+        auf wiederhören, ist es, ist das, gibt es, haben sie, sind sie, hast du, ich brauche,
+        ich möchte, ich will, ich habe, ich hätte, ich kann, ich würde, ich rufe an"""
     ),
 }
-"""Words that ask for the floor, wherever in an utterance they stand: they interrupt at once."""
+"""Words that ask for the floor, wherever in an utterance they stand: they interrupt at once. Stops,
+calls, apologies, objections, and what questions and wishes begin with."""
 
 COURTESY: Mapping[str, frozenset[str]] = {
     "en": _phrases(

@@ -123,21 +123,46 @@ def test_T17_another_word_decides(call_with: Make) -> None:
     assert call.outcomes == {0: "heard"}, "a claim"
 
 
-@pytest.mark.parametrize("policy", [HELD, PATIENT])
-def test_T17_undecided_words_answer_a_question(call_with: Make, policy: Policy) -> None:
-    call = talking(call_with(policy), "Would you rather come on Friday, or is Saturday better?")
+def test_T17_undecided_words_answer_a_question(call_with: Make) -> None:
+    call = talking(call_with(HELD), "Would you rather come on Friday, or is Saturday better?")
     call.start("Saturday")
     assert call.outcomes == {0: "heard"}
     call.end("Saturday")
     assert call.said[-1] == "user: Saturday"
 
 
-@pytest.mark.parametrize("policy", [HELD, PATIENT])
-def test_T17_undecided_words_at_the_end_are_an_answer(call_with: Make, policy: Policy) -> None:
-    call = talking(call_with(policy), heard=4.3)
+def test_T17_undecided_words_at_the_end_are_an_answer(call_with: Make) -> None:
+    call = talking(call_with(HELD), heard=4.3)
     call.start("lovely")
     call.end("lovely")
     assert call.said[-1] == "user: lovely"
+
+
+@pytest.mark.parametrize(("said", "heard"), [("Saturday", 2.0), ("mm-hm", 2.0), ("lovely", 4.3)])
+def test_T17_where_only_words_hold_an_answer_waits_for_the_end_of_the_question(
+    call_with: Make, said: str, heard: float
+) -> None:
+    question = "Would you rather come on Friday, or is Saturday better?"
+    call = talking(call_with(PATIENT), question if heard < 4 else HOURS, heard=heard)
+    call.start(said)
+    call.eager(said)
+    call.end(said)
+    assert not stops(call)
+    assert not call.of(cmd.BackchannelHeard)
+    assert call.said[-1] == f"user: {said}"
+    call.hear(10.0)
+    assert call.outcomes == {0: "heard"}
+    call.answer("Good.")
+    call.hear(1.0)
+    assert call.outcomes == {0: "heard", 1: "heard"}
+
+
+def test_T16_an_answer_that_goes_on_takes_the_floor(call_with: Make) -> None:
+    call = talking(call_with(PATIENT), "Would you rather come on Friday, or is Saturday better?")
+    call.start("Saturday")
+    assert not stops(call)
+    call.update("Saturday would be")
+    assert call.outcomes == {0: "heard"}
 
 
 def test_T17_the_users_own_claims(call_with: Make) -> None:
@@ -227,9 +252,8 @@ def test_T17_what_words_meant_does_not_change_with_what_is_said_after_them(
     out = call.end("Lovely.")
     assert cmd.BackchannelHeard(1, "Lovely.") in out
     call.start("lovely")
-    assert call.outcomes == {0: "heard"}, "now it is the question that is being heard"
     call.end("lovely")
-    assert call.said[-1] == "user: lovely"
+    assert call.said[-1] == "user: lovely", "now it is the question that is being heard"
 
 
 def test_T17_attention_to_a_reply_that_has_ended_meanwhile_is_no_turn(call_with: Make) -> None:
