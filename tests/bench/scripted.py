@@ -111,15 +111,18 @@ class Backends:
 
     Args:
         wheel: the clock of what they send.
+        reply: what the model says.
+        pace: seconds of audio that the voice makes in one.
 
     Attributes:
         spoken: every text that the voice was asked for.
     """
 
-    def __init__(self, wheel: Wheel) -> None:
+    def __init__(self, wheel: Wheel, reply: str = REPLY, *, pace: float = PACE) -> None:
         self.spoken: set[str] = set()
         self._wheel = wheel
-        self._reply = ChatReply(REPLY)
+        self._reply = ChatReply(reply)
+        self._pace = pace
         self._audio = chunk(tone(_CHUNK))
 
     def connect(self) -> Connection:
@@ -151,7 +154,7 @@ class Backends:
         parts[-1] += LAST_CHUNK
         for part in parts:
             self._wheel.at(due, partial(connection.write, part))
-            due += _CHUNK / 48000 / PACE
+            due += _CHUNK / 48000 / self._pace
 
 
 async def listen(protocol: Callable[[], asyncio.Protocol]) -> tuple[asyncio.Server, int]:

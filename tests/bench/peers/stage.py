@@ -17,12 +17,10 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from agentkit.testing._http import LAST_CHUNK, Connection, RawRequest, chunk, head
-from agentkit.testing._openai_script import ChatReply, tone
+from agentkit.testing._http import Connection, RawRequest, head
 from tests.bench.peers.calls import (
     BUSY,
     BUSY_CHARACTER,
@@ -49,13 +47,9 @@ HOME = Path(os.environ.get("AGENTKIT_PEERS", Path.home() / ".cache/agentkit/peer
 MACHINE = machine_line()
 """Found out before this process keeps to one processor."""
 
-FIRST_TOKEN, PER_TOKEN, FIRST_AUDIO = 0.3, 0.02, 0.1
-"""Seconds: from a request to its first token, from token to token, from a text to its audio."""
 VOICE_PACE = 20.0
 """Seconds of audio that the voice makes in one: a slower one would be a handicap for Pipecat alone,
 which waits for the first half second of it."""
-_CHUNK = 4800
-"""Bytes of 24 kHz linear16 that the voice sends at once: 0.1 s."""
 
 PUNCTUAL = 0.002
 """Seconds: where the load itself was later than that in one case of a hundred, a row is void."""
@@ -196,9 +190,8 @@ class Voices(Backends):
     """
 
     def __init__(self, wheel: Wheel, reply: str, character: float) -> None:
-        super().__init__(wheel)
+        super().__init__(wheel, reply, pace=VOICE_PACE)
         self.chats = self.speeches = 0
-        self._reply = ChatReply(reply)
         self._character = character
 
     @property
@@ -218,16 +211,6 @@ class Voices(Backends):
         else:
             self.chats += 1
             super()._answer(connection, request)
-
-    def _speak(self, connection: Connection, now: float, seconds: float) -> None:
-        due = now + FIRST_AUDIO
-        count, rest = divmod(2 * round(24000 * seconds), _CHUNK)
-        parts = [self._audio] * count + ([chunk(tone(rest))] if rest else [])
-        parts[0] = head(200, "audio/pcm") + parts[0]
-        parts[-1] += LAST_CHUNK
-        for part in parts:
-            self._wheel.at(due, partial(connection.write, part))
-            due += _CHUNK / 48000 / VOICE_PACE
 
 
 class Stage:
