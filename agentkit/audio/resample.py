@@ -2,8 +2,9 @@
 
 Resampling is libsamplerate's (package ``samplerate``, in the extra ``agentkit[audio]``): what it
 holds back is the same few milliseconds at every moment, so that a live stream stays even. From a
-voice's rate down to a whole fraction of it, as on every phone call, a filter of our own does the
-same with a third of the work. The libraries are imported when two rates differ for the first time,
+voice's rate to a whole fraction of it, as on every phone call, or to a multiple, as on most sound
+cards, filters of our own do the same with a third of the work. They do not keep other threads from
+running, as libsamplerate does. The libraries are imported when two rates differ for the first time,
 which takes about 0.1 s; where a call may be going on by then, run `preload` before it, in a thread.
 """
 
@@ -68,6 +69,8 @@ class Resampler:
             preload()
             if from_rate % to_rate == 0:
                 self._stream = _Decimator(from_rate // to_rate)
+            elif to_rate % from_rate == 0:
+                self._stream = _Interpolator(to_rate // from_rate)
             else:
                 self._stream = _sinc()
             self._rest = bytes(2 * _HELD_BACK * max(1, -(-from_rate // to_rate)))
@@ -159,9 +162,42 @@ class _Decimator:
         self._waiting = np.zeros(_REACH * self._ratio, np.float32)
 
 
+class _Interpolator:
+    """Puts n - 1 samples behind each one: what a low-pass filter makes of silence there.
+
+    Each of the n places between two samples has a sum of its own over the input, the filter's taps
+    dealt out as for `_Decimator`.
+    """
+
+    def __init__(self, ratio: int) -> None:
+        self._ratio = ratio
+        self._taps = [ratio * part[::-1] for part in _low_pass(ratio)]
+        self._waiting: Samples
+        self.reset()
+
+    def process(self, samples: Samples, ratio: float, end_of_input: bool = False) -> Samples:
+        """Take more samples; the ratio is this one's own."""
+        import numpy as np
+
+        waiting = np.concatenate((self._waiting, samples))
+        count = max(0, len(waiting) - 2 * _REACH)
+        self._waiting = waiting[count:]
+        made = np.empty(count * self._ratio, np.float32)
+        if count:
+            for place, taps in enumerate(self._taps):
+                made[place :: self._ratio] = np.correlate(waiting, taps)
+        return made
+
+    def reset(self) -> None:
+        """Silence came before."""
+        import numpy as np
+
+        self._waiting = np.zeros(_REACH, np.float32)
+
+
 @cache
 def _low_pass(ratio: int) -> tuple[Samples, ...]:
-    """A filter for every ``ratio``-th sample, its taps dealt out by their place in that.
+    """A filter for one sample in ``ratio``, its taps dealt out by their place in that.
 
     Kaiser's window (Kaiser 1974, as in any textbook): 60 dB, more than G.711 can tell, from half of
     the lower rate on, and flat up to 0.85 of that: 3.4 kHz, where a telephone's band ends.

@@ -83,6 +83,20 @@ def test_a_telephone_hears_all_of_its_band_and_nothing_above(ratio: int) -> None
     assert all(heard[hertz] < -55 for hertz in (4010, 4600, 7000))
 
 
+@pytest.mark.parametrize(("rate", "ratio"), [(8000, 2), (24000, 2), (16000, 3), (8000, 6)])
+def test_a_multiple_of_the_rate_has_all_of_the_sound_and_no_mirror_images(
+    rate: int, ratio: int
+) -> None:
+    source, target = AudioFormat(rate=rate), AudioFormat(rate=rate * ratio)
+    for hertz in (0.04 * rate, 0.2 * rate, 0.42 * rate):
+        made = convert(tone(rate, 0.2, hertz), source, target)
+        wanted = array("h", tone(target.rate, 0.2, hertz))
+        rest = array("h", (a - b for a, b in zip(array("h", made), wanted, strict=True)))
+        edge = target.rate // 100
+        assert level(made[2 * edge : -2 * edge]) == pytest.approx(0, abs=0.1)
+        assert level(rest[edge:-edge].tobytes()) < -50
+
+
 @pytest.mark.parametrize("law", ["mulaw", "alaw"])
 def test_resampled_sound_has_the_code_words_of_any_other(law: Encoding) -> None:
     data = tone(24000, 0.3, 700, 32000)
