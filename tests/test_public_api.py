@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -60,7 +61,7 @@ def _describe(name: str, value: object) -> list[str]:
     if not inspect.isclass(value):
         return [f"{name}{_signature(value)}"]
     lines = [f"class {name}{_signature(value)}"]
-    for member, found in sorted(vars(value).items()):
+    for member, found in sorted(_members(value).items()):
         if member.startswith("_"):
             continue
         plain = found.__func__ if isinstance(found, classmethod | staticmethod) else found
@@ -69,6 +70,23 @@ def _describe(name: str, value: object) -> list[str]:
         elif isinstance(found, property):
             lines.append(f"    {member}: property")
     return lines
+
+
+def _members(value: type) -> dict[str, object]:
+    """Its own, and those of bases that nobody sees: they are not named in a module of these."""
+    shown = {base for public in value.__mro__[1:] if public in _public() for base in public.__mro__}
+    found: dict[str, object] = {}
+    for base in reversed(value.__mro__):
+        if base.__module__.startswith("agentkit.") and base not in shown:
+            found.update(vars(base))
+    return found
+
+
+@cache
+def _public() -> frozenset[object]:
+    modules = map(importlib.import_module, MODULES)
+    values = [getattr(module, name) for module in modules for name in public_names(module)]
+    return frozenset(value for value in values if inspect.isclass(value))
 
 
 def _signature(value: object) -> str:

@@ -27,7 +27,7 @@ from typing import Literal, NamedTuple
 from agentkit.audio.formats import AudioFormat
 from agentkit.core.policy import KEYS
 from agentkit.errors import TransportError
-from agentkit.testing._hearing import EVER, longest_gap, seconds_of
+from agentkit.testing._hearing import Hearing
 from agentkit.transports.base import AGENT_HUNG_UP, Transport, TransportSink
 from agentkit.transports.files import Heard, Playout
 
@@ -59,7 +59,7 @@ def once(name: str) -> Iterable[float]:
     return (0.0,)
 
 
-class FakeTransport(Transport):
+class FakeTransport(Hearing, Transport):
     """A line with a caller at its end, whom a test drives. It costs no task and no thread.
 
     Args:
@@ -129,31 +129,13 @@ class FakeTransport(Transport):
         """What the caller has heard so far: stretches of audio and when each began."""
         return self._playout.heard(self._now())
 
-    def heard_audio(self) -> bytes:
-        """All that the caller has heard so far, gaps left out."""
-        return b"".join(heard.data for heard in self.heard)
-
-    def heard_seconds(self) -> float:
-        """The length of all that the caller has heard so far, gaps left out."""
-        return seconds_of(self.heard, self.output)
-
     @property
-    def first_heard_at(self) -> float | None:
-        """When the caller first heard audio, silent or not."""
-        heard = self.heard
-        return heard[0].time if heard else None
+    def _heard_in(self) -> AudioFormat:
+        return self.output
 
     def first_sound_at(self, after: float = -math.inf) -> float | None:
         """When the caller first heard a sound that is not silence, after that time."""
         return self._playout.first_sound(after, self._now())
-
-    def longest_gap(self, during: tuple[float, float] = EVER) -> float:
-        """The longest time, in seconds, with nothing to play between two stretches of audio.
-
-        Args:
-            during: count only what lies between these times.
-        """
-        return longest_gap(self.heard, self.output, during)
 
     @property
     def is_playing(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 
 from agentkit.audio.formats import AudioFormat
-from agentkit.testing._hearing import EVER, longest_gap, seconds_of
+from agentkit.testing._hearing import Hearing
 from agentkit.testing.carriers.line import Listening, Network
 from agentkit.transports.playout import Heard
 
@@ -68,7 +68,7 @@ class Ended:
     reason: str = field(default="", repr=False)
 
 
-class FakeCall(ABC):
+class FakeCall(Hearing):
     """A call: the caller speaks by the clock, and hears what the bot says.
 
     An async context manager: entering it makes the call, leaving it hangs up.
@@ -185,31 +185,13 @@ class FakeCall(ABC):
         """What the caller has heard so far: stretches of audio, and when each began."""
         return [] if self._line is None else self._line.heard(self._now())
 
-    def heard_audio(self) -> bytes:
-        """All that the caller has heard so far, gaps left out."""
-        return b"".join(heard.data for heard in self.heard)
-
-    def heard_seconds(self) -> float:
-        """The length of all that the caller has heard so far, gaps left out."""
-        return seconds_of(self.heard, self.audio)
-
     @property
-    def first_heard_at(self) -> float | None:
-        """When the caller first heard audio, silent or not."""
-        heard = self.heard
-        return heard[0].time if heard else None
+    def _heard_in(self) -> AudioFormat:
+        return self.audio
 
     def first_sound_at(self, after: float = -math.inf) -> float | None:
         """When the caller first heard a sound that is not silence, after that time."""
         return None if self._line is None else self._line.first_sound(after, self._now())
-
-    def longest_gap(self, during: tuple[float, float] = EVER) -> float:
-        """The longest time, in seconds, with nothing to play between two stretches of audio.
-
-        Args:
-            during: count only what lies between these times.
-        """
-        return longest_gap(self.heard, self.audio, during)
 
     @property
     def is_playing(self) -> bool:
