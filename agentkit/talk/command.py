@@ -62,7 +62,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=float,
         default=20.0,
         metavar="MS",
-        help="sound that changes hands at a time; longer if it stutters (default: 20)",
+        help="after an interruption it is silent within two of them; 10 to 200, longer if it"
+        " stutters (default: 20)",
     )
     talk.add_argument(
         "--plain",
@@ -105,8 +106,8 @@ async def _talk(given: argparse.Namespace, agent_class: type[Agent]) -> CallReco
 def way_for_sound() -> Iterator[None]:
     """Let the sound card's threads wait less for Python, once all is loaded.
 
-    The loudspeaker's asks for a buffer every 10 ms and has 20 in hand. It waits for whoever
-    computes, and for the garbage collector, which would go through all that was loaded: 15 ms.
+    The loudspeaker's asks for sound every 10 ms and has 20 in hand. It waits for whoever computes,
+    and for the garbage collector, which would go through all that was loaded: 15 ms.
     """
     switch = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH)

@@ -46,7 +46,7 @@ ALL_ZERO_FOR = 2.0
 """Seconds of a microphone that gives nothing but zeros, after which that is said."""
 LATE_OFTEN = 10
 """Late buffers after which it is said that they should be longer."""
-SHORTEST, LONGEST = 0.005, 0.2
+SHORTEST, LONGEST = 0.01, 0.2
 """Seconds of a buffer."""
 LEVEL_OVER = 0.1
 """Seconds of sound that its level is taken over."""
@@ -65,8 +65,9 @@ class DesktopTransport(Transport):
             speaks. None: full where the echo canceller is installed.
         caller: what the session gets.
         voice: what `play` takes; the voice's own format spares a conversion.
-        buffer: seconds of sound that change hands at a time, 0.005 to 0.2; for the loudspeaker it
-            is half of them, see `SoundCard`.
+        buffer: 0.01 to 0.2 s. Within two buffers of a clear and a fade the room is silent; what
+            the microphone hears is with the session within one. Half of it changes hands at a
+            time, see `SoundCard`: where Python is later than that, it stutters.
         recording: where the call is written while it goes on, as stereo WAV; None: nowhere.
 
     Raises:
@@ -206,7 +207,7 @@ class DesktopTransport(Transport):
             self._loop.call_soon(self._pass_marks, None)
 
     def clear(self) -> None:
-        """Fade out within the next buffer; what the card has by now it plays, some 40 ms."""
+        """Fade out where the card takes on; what it has by now it plays, about a buffer."""
         self._card.clear()
         self._to_card.reset()
         self._cleared_to = self._card.queued

@@ -108,6 +108,7 @@ class FullDuplex(EchoControl):
         )
         self._far = bytearray()
         self._near = Reframer(_FRAME)
+        self._begun = False
         self._too_far = 0  # bytes, as the next
         self._unsure = 0
         self._cancelling = False
@@ -122,7 +123,14 @@ class FullDuplex(EchoControl):
         self._unsure = FORMAT.size(_UNSURE)
 
     def heard(self, data: bytes, playing: bool) -> bytes:
-        """Whole frames of 10 ms; what is left of one waits for the rest of it."""
+        """Whole frames of 10 ms; what is left of one waits for the rest of it.
+
+        Of buffers that are whole frames long nothing waits: what a resampler took of the first one
+        for good is made up for with silence.
+        """
+        if not self._begun and data:
+            self._begun = True
+            data = bytes(-len(data) % _FRAME) + data
         near = b"".join(self._near.push(data))
         if not near:
             return b""

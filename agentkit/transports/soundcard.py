@@ -24,12 +24,13 @@ WAYS: tuple[Direction, ...] = ("input", "output")
 
 MOST_WAITING = 3.0
 """Seconds of the microphone that wait for a busy event loop before the oldest are dropped."""
-SHORTEST_HALF = 0.01
-"""Seconds: the loudspeaker's buffer is not halved below that, for Python would often be late."""
 _LONGEST_DELAY = 5.0
 """Seconds: what a card's clock says beyond it, it does not know."""
 _USUAL_RATES = (48000, 44100, 16000)
 """Hz, tried where a device does not take the rate that it names."""
+_RATE_UNKNOWN = ("ALSA",)
+"""Where PortAudio names the rate that is nearest to 44100 Hz of those that a device takes
+(``pa_linux_alsa.c``, ``GropeDevice``), whatever it runs at: 48000 Hz, mostly."""
 _BEST_HOSTS = ("Windows WASAPI", "Core Audio")
 """Where a system has several interfaces to one device, the one that is quickest."""
 _CALLED = {"input": "microphone", "output": "loudspeaker"}
@@ -56,7 +57,7 @@ class Device:
         host: the system's interface to it, e.g. ``ALSA``.
         inputs: channels of a microphone; 0: it is none.
         outputs: channels of a loudspeaker; 0: it is none.
-        rate: its own, in Hz.
+        rate: its own, in Hz, as PortAudio has it.
         default_for: what it is chosen for if nobody chooses.
     """
 
@@ -276,7 +277,8 @@ class _Stream:
 def _form(pyaudio: Any, audio: Any, device: Device, direction: Direction) -> tuple[int, int]:
     """The first rate, in Hz, and number of channels, one or two, that the device takes."""
     last: Exception | None = None
-    for rate in dict.fromkeys((device.rate, *_USUAL_RATES)):
+    own = () if device.host in _RATE_UNKNOWN else (device.rate,)
+    for rate in dict.fromkeys((*own, *_USUAL_RATES, device.rate)):
         for channels in range(1, min(2, device.channels(direction)) + 1):
             wanted = {
                 f"{direction}_device": device.index,
@@ -307,10 +309,12 @@ class SoundCard:
     Args:
         input: the microphone, as for `choose`.
         output: the loudspeaker.
-        buffer: seconds of sound that change hands at a time. For the loudspeaker it is half of
-            them: PortAudio keeps two of its buffers ahead on ALSA (``pa_linux_alsa.c``,
+        buffer: seconds. Half of them change hands at a time, for PortAudio holds on to sound. On
+            ALSA it keeps two of the loudspeaker's pieces ahead (``pa_linux_alsa.c``,
             ``PaAlsa_GetFramesPerHostBuffer``), which no clear can take back, and the next one is
-            up to a buffer away; in halves, that is a buffer and a half until it is silent.
+            up to a piece away: that makes a buffer and a half. And of the microphone's sound it
+            keeps back what does not fill a piece, which is any part of one once a thread came late
+            (``pa_process.c``, ``AdaptingInputOnlyProcess``).
 
     Attributes:
         statuses: what PortAudio said of buffers that came late, counted.
@@ -321,9 +325,10 @@ class SoundCard:
         self.statuses: Counter[str] = Counter()
         self.buffers: Counter[Direction] = Counter()
         self._wanted: dict[Direction, int | str | None] = {"input": input, "output": output}
-        self._buffer = buffer
-        self._handed: deque[Handed] = deque(maxlen=round(2 * MOST_WAITING / buffer))
-        self._microphone = MicrophoneRing(round(MOST_WAITING / buffer))
+        self._piece = buffer / 2
+        most = round(MOST_WAITING / self._piece)
+        self._handed: deque[Handed] = deque(maxlen=most)
+        self._microphone = MicrophoneRing(most)
         self._audio: Any = None
         self._streams: list[_Stream] = []
 
@@ -396,10 +401,7 @@ class SoundCard:
         self, pyaudio: Any, devices: list[Device], way: Direction, callback: Callable[..., Any]
     ) -> _Stream:
         device = choose(devices, self._wanted[way], way)
-        buffer = self._buffer
-        if way == "output":
-            buffer = max(buffer / 2, min(buffer, SHORTEST_HALF))
-        stream = _Stream(pyaudio, self._audio, device, way, buffer, callback)
+        stream = _Stream(pyaudio, self._audio, device, way, self._piece, callback)
         self._streams.append(stream)
         return stream
 

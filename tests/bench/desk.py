@@ -138,7 +138,8 @@ async def measure(given: argparse.Namespace, pulse: servers.Pulse, folder: Path)
     """Measure a part, or all; print the figures; return whether they are what they have to be."""
     met = True
     if given.part in ("delays", "all"):
-        met &= await measure_delays(pulse, given.count, folder)
+        buffers = [each / 1000 for each in given.buffer or (20.0, 40.0)]
+        met &= await measure_delays(pulse, given.count, folder, buffers)
     if given.part == "delays":
         return met
     print(f"echo {ECHO:g} dB")
@@ -156,6 +157,7 @@ def main() -> int:
     parts = ("delays", "itself", "caller", "all")
     parser.add_argument("--part", choices=parts, default="all")
     parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--buffer", type=float, nargs="*", help="ms of sound, of the delays")
     parser.add_argument("--first", type=int, default=0, help="which of them is the first")
     parser.add_argument("--over", type=float, default=6.0, help="dB of the caller over the echo")
     given = parser.parse_args()

@@ -22,13 +22,16 @@ from agentkit.flux import FluxSource
 from agentkit.talk.command import way_for_sound
 from agentkit.testing.flux import ScriptedFlux
 from agentkit.transports.desktop import DesktopTransport
-from agentkit.transports.rings import FADE, Handed, SpeakerRing
+from agentkit.transports.rings import FADE, Handed, MicrophoneRing, SpeakerRing
 from tests.desktop.pulse import Ear, Pulse
 
-VOICE = AudioFormat("linear16", 48000)
+VOICE = AudioFormat("linear16", 24000)
+"""As most voices have it, so that it is converted for the card."""
 FRAME = VOICE.size(0.02)
-"""Bytes: what a session sends at a time, and what is measured of the first."""
-EVERY = 0.37
+"""Bytes: the shortest that a session sends first, whose way is measured."""
+CHUNK = VOICE.size(0.1)
+"""Bytes: the longest that it sends at a time (`agentkit.session.player`)."""
+EVERY = 0.373
 """Seconds between two clicks: no multiple of a buffer."""
 
 
@@ -68,20 +71,34 @@ class Watched(SpeakerRing):
         return next(at for at, audio in self.took if at > after and (audio or not sound))
 
 
+class Noted(MicrophoneRing):
+    """Writes down when the sound card brought a buffer, on its thread, and which."""
+
+    def __init__(self, ring: MicrophoneRing) -> None:
+        vars(self).update(vars(ring))
+        self.brought: list[tuple[float, bytes]] = []
+
+    def write(self, data: bytes) -> None:
+        self.brought.append((time.monotonic(), data))
+        super().write(data)
+
+
 @contextlib.asynccontextmanager
 async def desk(
     buffer: float, source: FluxSource | None = None
-) -> AsyncIterator[tuple[DesktopTransport, Watched]]:
+) -> AsyncIterator[tuple[DesktopTransport, Watched, Noted]]:
     transport = DesktopTransport(duplex="full", voice=VOICE, buffer=buffer)
     try:
         await transport.connect()
-        ring = transport._card._ring = Watched(transport._card._ring)
+        card = transport._card
+        ring = card._ring = Watched(card._ring)
+        microphone = card._microphone = Noted(card._microphone)
         sink = Nobody(source)
         call = asyncio.create_task(transport.run(sink))
         await sink.listening.wait()
         await asyncio.sleep(0.5)
         with way_for_sound():
-            yield transport, ring
+            yield transport, ring, microphone
         await transport.hang_up()
         await call
     finally:
@@ -89,8 +106,8 @@ async def desk(
 
 
 def tone(seconds: float) -> bytes:
-    count = round(48000 * seconds)
-    return array("h", [round(9000 * math.sin(0.1 * at)) for at in range(count)]).tobytes()
+    count = round(VOICE.rate * seconds)
+    return array("h", [round(9000 * math.sin(0.2 * at)) for at in range(count)]).tobytes()
 
 
 async def measure_clear(pulse: Pulse, buffer: float, count: int) -> bool:
@@ -99,11 +116,12 @@ async def measure_clear(pulse: Pulse, buffer: float, count: int) -> bool:
     sound = tone(1.5)
     cleared, taken, first = [], [], []
     try:
-        async with desk(buffer) as (transport, ring):
+        async with desk(buffer) as (transport, ring, _):
             for at in range(count):
                 begun = time.monotonic()
                 transport.play(sound[:FRAME])
-                transport.play(sound[FRAME:])
+                for more in range(FRAME, len(sound), CHUNK):
+                    transport.play(sound[more : more + CHUNK])
                 await asyncio.sleep(0.25 + at * 0.0037)
                 first.append(ring.first(begun, sound=True) - begun)
                 cleared.append(time.monotonic())
@@ -149,37 +167,49 @@ async def measure_microphone(pulse: Pulse, buffer: float, seconds: float, folder
         call = await flux.connection(0)
         ear = Ear(pulse, "microphone")
         try:
-            async with desk(buffer, source):
+            async with desk(buffer, source) as (transport, _, microphone):
                 await pulse.say(path)
                 await asyncio.sleep(0.3)
+                slips = dict(transport.statuses)
         finally:
             ear.close()
         received, audio = list(call.arrivals), bytes(call.audio)
         await source.aclose()
         await listening
-    return _microphone_figures(ear, received, audio, form, buffer)
-
-
-def _microphone_figures(
-    ear: Ear, received: Sequence[tuple[float, int]], audio: bytes, form: AudioFormat, buffer: float
-) -> bool:
     heard = [each.begin for each in ear.soundings(gap=0.1, least=3000)]
-    samples = np.frombuffer(audio, np.int16).astype(int)
-    loud = np.flatnonzero(np.abs(samples) > 3000)
+    brought = [(at, len(data)) for at, data in microphone.brought]
+    sound = b"".join(data for _, data in microphone.brought)
+    card, _ = _ages(heard, brought, sound, transport._card.microphone.format)
+    newest, oldest = _ages(heard, received, audio, form)
+    _tell("newest sample of a buffer to the card's callback", card, None, p99=True)
+    met = _tell("newest sample of a message to Flux's socket", newest, buffer + 0.025, p99=True)
+    _tell("any sample (messages are of 80 ms)", oldest, None)
+    if slips:
+        print(f"  {slips}")
+    return met
+
+
+def _ages(
+    heard: Sequence[float], pieces: Sequence[tuple[float, int]], data: bytes, form: AudioFormat
+) -> tuple[list[float], list[float]]:
+    """How old the newest sample of a piece was when it came, and the click in it, in seconds.
+
+    Args:
+        heard: when each click was.
+        pieces: when each piece of the data came, and its bytes.
+        data: all of it.
+        form: what it is in.
+    """
+    loud = np.flatnonzero(np.abs(np.frombuffer(data, np.int16).astype(int)) > 3000)
     found = loud[np.flatnonzero(np.diff(loud, prepend=-(10**6)) > 0.1 * form.rate)].tolist()
     assert len(found) == len(heard), f"{len(heard)} clicks were played, {len(found)} received"
-    sent, newest = [], []
+    ends = np.cumsum([size // form.sample_bytes for _, size in pieces])
+    newest, clicked = [], []
     for click, at in zip(found, heard, strict=True):
-        end = 0
-        for when, size in received:
-            end += size // form.sample_bytes
-            if end > click:
-                sent.append(when - at)
-                newest.append(when - at - (end - click) / form.rate)
-                break
-    met = _tell("newest sample of a message to Flux's socket", newest, buffer + 0.025, p99=True)
-    _tell("any sample (messages are of 80 ms)", sent, None)
-    return met
+        piece = int(np.searchsorted(ends, click, side="right"))
+        clicked.append(pieces[piece][0] - at)
+        newest.append(clicked[-1] - (int(ends[piece]) - click) / form.rate)
+    return newest, clicked
 
 
 def _tell(what: str, values: Sequence[float], most: float | None, *, p99: bool = False) -> bool:
@@ -195,10 +225,12 @@ def _tell(what: str, values: Sequence[float], most: float | None, *, p99: bool =
     return most is None or worst <= most
 
 
-async def measure_delays(pulse: Pulse, count: int, folder: Path) -> bool:
+async def measure_delays(
+    pulse: Pulse, count: int, folder: Path, buffers: Sequence[float] = (0.02, 0.04)
+) -> bool:
     """Measure all; print the figures; return whether they are what they have to be."""
     met = True
-    for buffer in (0.02, 0.04):
+    for buffer in buffers:
         print(f"buffers of {buffer * 1000:g} ms")
         met &= await measure_clear(pulse, buffer, count)
         met &= await measure_microphone(pulse, buffer, count * EVERY, folder)

@@ -13,7 +13,8 @@ from agentkit.transports.desktop import DesktopTransport
 from tests.transports import fake_pyaudio
 
 AT_48 = AudioFormat("linear16", 48000)
-BUFFER = 0.02
+BUFFER = 0.01
+"""Seconds of what changes hands at a time: half of what a transport is asked for by default."""
 
 
 class Sink:

@@ -41,6 +41,12 @@ def test_full_duplex_hears_the_canceller_while_the_agent_speaks_and_else_the_roo
     assert set(array("h", halves[0].far)) == {5}
 
 
+def test_of_buffers_that_are_whole_frames_nothing_waits_for_the_next(halves: list[Half]) -> None:
+    control = FullDuplex()
+    sizes = [272, 320, 320, 640]  # bytes; a resampler keeps back 1.5 ms of the first 10 ms
+    assert [len(control.heard(bytes(size), False)) for size in sizes] == [320, 320, 320, 640]
+
+
 def test_the_loudspeaker_and_the_microphone_stay_in_step(halves: list[Half]) -> None:
     control = FullDuplex()
     control.heard(bytes(320), False)  # nothing was played yet

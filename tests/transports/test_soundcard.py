@@ -15,6 +15,7 @@ from agentkit.testing.clock import in_virtual_time
 from agentkit.transports import soundcard
 from agentkit.transports.desktop import DesktopTransport, device_table, list_devices
 from agentkit.transports.soundcard import choose
+from tests.transports.desk import talking
 from tests.transports.fake_pyaudio import LOUDSPEAKER, MICROPHONE, FakePyAudio, device
 
 Use = Callable[[FakePyAudio], FakePyAudio]
@@ -54,6 +55,31 @@ def test_the_quickest_interface_of_a_system_has_the_default(use: Use) -> None:
     assert choose(devices, None, "input").host == "Windows WASAPI"
     assert choose(devices, "mic", "input").index == 1
     assert choose(devices, None, "output").index == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "named", "takes", "rate"),
+    [
+        ("MME", 44100, (44100, 48000), 44100),
+        ("ALSA", 44100, (44100, 48000), 48000),
+        ("ALSA", 44100, (44100,), 44100),
+        ("ALSA", 32000, (22050, 32000), 32000),
+    ],
+)
+@in_virtual_time()
+async def test_a_device_is_used_at_its_own_rate_where_portaudio_knows_it(
+    use: Use, host: str, named: int, takes: tuple[int, ...], rate: int
+) -> None:
+    """PortAudio's ALSA names the rate nearest to 44100 Hz of those that a device takes."""
+    fake = use(
+        FakePyAudio(
+            device("USB", outputs=1, rate=named),
+            takes=lambda wanted, channels: wanted in takes,
+            hosts=({"name": host},),
+        )
+    )
+    async with talking():
+        assert {stream.rate for stream in fake.streams.values()} == {rate}
 
 
 def test_a_name_that_cannot_be_decoded_is_shown_as_it_can_be(use: Use) -> None:
@@ -126,7 +152,7 @@ def test_without_pyaudio_the_mend_is_named(
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        ({"buffer": 0.001}, "buffer: 0.001 s is not within 0.005 and 0.2"),
+        ({"buffer": 0.001}, "buffer: 0.001 s is not within 0.01 and 0.2"),
         ({"duplex": "both"}, "duplex: 'both' is not one of"),
     ],
 )
