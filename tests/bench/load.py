@@ -1,6 +1,6 @@
 """The benchmark of many calls: one `agentkit serve`, Twilio's media streams on loopback sockets.
 
-    python tests/bench/load.py [--calls 1,10,25,50] [--cycles 3] [--out out/bench]
+    python tests/bench/load.py [--calls 1,10,25,50] [--cycles 3] [--workers 1] [--out out/bench]
 
 The server under test is a process of its own, started as users start it. The callers, Flux, the
 model and the voice share another one, this one: what they send was made before, one timer of the
@@ -186,18 +186,21 @@ async def measure(
     )
 
 
-async def serve(agent: str, steps: Sequence[int], cycles: int, log: Path) -> list[Load]:
-    """Serve one agent to more and more callers."""
+async def serve(
+    agent: str, steps: Sequence[int], cycles: int, log: Path, workers: int = 1
+) -> list[Load]:
+    """Serve one agent to more and more callers, in so many processes."""
     async with Stage() as stage:
         settings = dict(stage.settings)
         if agent == "OverHttp":
             settings |= {"AGENTKIT_LLM": "openai/scripted", "AGENTKIT_TTS": "openai/scripted:tone"}
         else:
             stage.backends.spoken.add(REPLY)
-        start = partial(Served, agentkit_serve(agent), settings, log)
+        start = partial(Served, agentkit_serve(agent, workers=workers), settings, log)
         with start() as served:
             # What is made once, at the first call, is nobody's memory.
-            await stage.call(served.port)
+            for _ in range(1 if workers == 1 else 4 * workers):
+                await stage.call(served.port)
             await asyncio.sleep(SECOND_TURN)
             await stage.hang_up()
             base = served.memory()
@@ -333,6 +336,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", default="1,10,25,50", help="how many at once, one after another")
     parser.add_argument("--cycles", type=int, default=3, help=f"of {CYCLE:g} s for each")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the server")
     parser.add_argument("--http-only", action="store_true", help="leave out the in-process agent")
     parser.add_argument("--out", type=Path, default=Path("out/bench"), help="where the table goes")
     given = parser.parse_args(argv)
@@ -342,17 +346,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = given.out / "server.log"
     log.write_text("")
     before, began = os.getloadavg()[0], time.monotonic()
-    loads = uvloop.run(serve("OverHttp", steps, given.cycles, log))
+    loads = uvloop.run(serve("OverHttp", steps, given.cycles, log, given.workers))
     share = []
     if not given.http_only:
-        (inside,) = uvloop.run(serve("InProcess", steps[-1:], given.cycles, log))
+        (inside,) = uvloop.run(serve("InProcess", steps[-1:], given.cycles, log, given.workers))
         share = [_clients_share(loads[-1], inside)]
     verdicts, met = _verdict(loads[-1])
     text = "\n".join(
         [
             f"Many calls: `python tests/bench/load.py --calls {given.calls}"
-            f" --cycles {given.cycles}`; {machine_line()}; load average {before:.1f} before,"
-            f" {os.getloadavg()[0]:.1f} after; first token {FIRST_TOKEN * 1000:.0f} ms,"
+            f" --cycles {given.cycles} --workers {given.workers}`; {machine_line()}; load average"
+            f" {before:.1f} before, {os.getloadavg()[0]:.1f} after;"
+            f" first token {FIRST_TOKEN * 1000:.0f} ms,"
             f" {PER_TOKEN * 1000:.0f} ms a token, first audio {FIRST_AUDIO * 1000:.0f} ms, then"
             f" {PACE:g} times as fast as it plays; {time.monotonic() - began:.0f} s in all."
             " Milliseconds, if nothing else is said.",

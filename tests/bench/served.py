@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +50,10 @@ class Cpu:
         return self.user + self.system
 
 
-def agentkit_serve(agent: str, file: Path = _AGENTS) -> list[str]:
-    """The command that serves a class in a file."""
-    return [*_AGENTKIT, "serve", f"{file}:{agent}", "--port", "0"]
+def agentkit_serve(agent: str, file: Path = _AGENTS, workers: int = 1) -> list[str]:
+    """The command that serves a class in a file, in so many processes."""
+    several = ["--workers", str(workers)] if workers > 1 else []
+    return [*_AGENTKIT, "serve", f"{file}:{agent}", "--port", "0", *several]
 
 
 class Served:
@@ -107,8 +110,8 @@ class Served:
                 os.sched_setscheduler(self.process, os.SCHED_RR, os.sched_param(1))
         assert self._server.stdout is not None
         for line in self._server.stdout:
-            if line.startswith("answering on "):
-                self.port = int(line.rpartition(":")[2])
+            if found := re.match(r"answering on \S+:(\d+)", line):
+                self.port = int(found[1])
                 self.took = time.monotonic() - began
                 return self
         self.__exit__()
@@ -126,20 +129,28 @@ class Served:
             self._server.stdout.close()
         self._folder.cleanup()
 
+    def processes(self) -> list[int]:
+        """Its own and those that it started (proc(5))."""
+        tasks = Path(f"/proc/{self.process}/task")
+        children = " ".join(task.joinpath("children").read_text() for task in tasks.iterdir())
+        return [self.process, *map(int, children.split())]
+
     def cpu(self) -> Cpu:
-        """What it has used so far."""
-        return Cpu.of(self.process)
+        """What all of them have used so far."""
+        used = [Cpu.of(process) for process in self.processes()]
+        return Cpu(sum(cpu.user for cpu in used), sum(cpu.system for cpu in used))
 
     def waited(self) -> float:
         """Seconds that its main thread was ready to run and had no processor so far (proc(5))."""
         return int(Path(f"/proc/{self.process}/schedstat").read_text().split()[1]) / 1e9
 
     def memory(self) -> tuple[int, int]:
-        """Bytes of memory: resident, and its proportional share of it (proc(5))."""
-        found = {}
-        for line in Path(f"/proc/{self.process}/smaps_rollup").read_text().splitlines()[1:]:
-            name, _, size = line.partition(":")
-            found[name] = int(size.split()[0]) * 1024
+        """Bytes of memory of all of them: resident, and their proportional share (proc(5))."""
+        found: Counter[str] = Counter()
+        for process in self.processes():
+            for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]:
+                name, _, size = line.partition(":")
+                found[name] += int(size.split()[0]) * 1024
         return found["Rss"], found["Pss"]
 
     def lag(self, since: float, until: float) -> list[float]:
