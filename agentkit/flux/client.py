@@ -149,7 +149,7 @@ class FluxSource(TurnSource):
         elif outbox.feed(decode(data, self._fed), clock()):
             live = self._live
             if live is not None:
-                live.wake()
+                live.send_audio()
                 if outbox.queued > self._timings.backlog:
                     outbox.trim(self._timings.backlog)
             else:

@@ -93,6 +93,20 @@ class Connection:
         if waker is not None and not waker.done():
             waker.set_result(None)
 
+    def send_audio(self) -> None:
+        """A chunk waits to be sent: it is, at once, where nothing comes first.
+
+        Twelve chunks a second of each call would else wake the sender, for nothing but this.
+        """
+        waker = self._waker
+        if waker is None or waker.done():
+            return  # the sender is at work, or about to be
+        now = self._clock()
+        if self._end_turn_after is None and now >= self._next_send and self._takes_now():
+            self._send_chunk_now(now)
+        if self._outbox.next_number is not None or self._stalled:
+            self.wake()
+
     def end_turn(self) -> None:
         """Ask for the end of the turn, behind all audio that is waiting."""
         self._outbox.flush()
@@ -164,6 +178,10 @@ class Connection:
             while True:
                 if self._leaving is not None:
                     return FluxConnectionError(self._leaving)
+                if self._stalled:
+                    return FluxConnectionError(
+                        f"Flux said nothing over {self._unanswered:.1f} s of audio"
+                    )
                 now = self._clock()
                 await self._send_controls(now)
                 if self._outbox.next_number is not None and not self._late(now):
@@ -171,10 +189,6 @@ class Connection:
                         await self._rest_until(self._next_send)
                     else:
                         await self._send_chunk(now)
-                        if self._unanswered >= self._timings.stall:
-                            return FluxConnectionError(
-                                f"Flux said nothing over {self._unanswered:.1f} s of audio"
-                            )
                 elif self._close_by is not None:
                     await self._send(CLOSE_STREAM)
                     return None
@@ -204,15 +218,31 @@ class Connection:
             await self._send(message)
 
     async def _send_chunk(self, now: float) -> None:
+        if self._takes_now():
+            self._send_chunk_now(now)
+            return
+        chunk = self._taken(now)
+        async with asyncio.timeout(self._timings.send):
+            await self._socket.send(chunk)
+
+    def _send_chunk_now(self, now: float) -> None:
+        self._write(self._taken(now))
+
+    def _taken(self, now: float) -> bytes:
+        """The audio of the next chunk, which counts as sent."""
         chunk = self._outbox.take()
         assert chunk is not None  # noqa: S101  asked for only when one waits
-        await self._send(chunk.data)
         seconds = self._outbox.audio.seconds(len(chunk.data))
         timings = self._timings
         self._next_send = max(self._next_send, now - timings.burst) + seconds / timings.catch_up
         self._unanswered += seconds
         self._stats.audio_sent += seconds
         self._outbox.forget(timings.keep)
+        return chunk.data
+
+    @property
+    def _stalled(self) -> bool:
+        return self._unanswered >= self._timings.stall
 
     async def _fill(self) -> None:
         # After a stall of the event loop the audio may be here already, only not yet handed over.
@@ -221,24 +251,26 @@ class Connection:
         if self._clock() >= self._outbox.filler_due:
             self._stats.silence_sent += self._outbox.fill()
 
-    async def _send(self, data: bytes | str) -> None:
-        if self._send_now(data):
+    async def _send(self, data: str) -> None:
+        if self._takes_now():
+            self._write(data)
             return
         async with asyncio.timeout(self._timings.send):
             await self._socket.send(data)
 
-    def _send_now(self, data: bytes | str) -> bool:
-        """Send what does not have to wait: with half the work of the socket's own `send`."""
+    def _takes_now(self) -> bool:
+        """What is sent now does not have to wait."""
         socket = self._socket
-        if socket.state is not State.OPEN or socket.transport.get_write_buffer_size():
-            return False
-        protocol = socket.protocol
+        return socket.state is State.OPEN and not socket.transport.get_write_buffer_size()
+
+    def _write(self, data: bytes | str) -> None:
+        """Send without waiting: with half the work of the socket's own `send`."""
+        protocol = self._socket.protocol
         if isinstance(data, str):
             protocol.send_text(data.encode())
         else:
             protocol.send_binary(data)
-        socket.transport.write(b"".join(protocol.data_to_send()))
-        return True
+        self._socket.transport.write(b"".join(protocol.data_to_send()))
 
     async def _rest_until(self, time: float) -> None:
         """Sleep until then, or until `wake`, or until a ``Configure`` has waited long enough."""

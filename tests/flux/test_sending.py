@@ -34,6 +34,24 @@ async def test_audio_goes_out_as_it_comes(on_call: OnCall, tone: Tone) -> None:
 
 
 @in_virtual_time(until=60)
+async def test_a_whole_chunk_is_sent_before_anything_else_can_happen(
+    on_call: OnCall, tone: Tone
+) -> None:
+    async with ScriptedFlux() as flux, on_call(flux) as call:
+        flow = await call.ready()
+        await call.speak(0.4)
+        before = call.source.stats.audio_sent
+        await asyncio.sleep(0.08)
+        call.source.feed(tone(0.08))
+        assert call.source.stats.audio_sent == pytest.approx(before + 0.08)
+        # What comes too soon after it waits: no faster than 1.25 times real time.
+        call.source.feed(tone(0.08))
+        call.source.feed(tone(0.08))
+        assert call.source.stats.audio_sent < before + 0.2
+        await flow.heard(before + 0.24)
+
+
+@in_virtual_time(until=60)
 async def test_a_jittered_sender_gets_no_silence_and_no_burst(
     on_call: OnCall, tone: Tone, fastest: Fastest
 ) -> None:
