@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from agentkit.core import commands as cmd
 from agentkit.core import events as ev
-from agentkit.core.economy import Budget
+from agentkit.core.economy import Budget, Cost, Early
 from agentkit.core.policy import Speculation
-from agentkit.core.wordlists import BACKCHANNELS
+from agentkit.core.wordlists import BACKCHANNELS, CLAIMS
 from agentkit.core.words import is_backchannel
-from tests.bench.turns import measures
+from tests.bench.turns import measures, runs
 from tests.bench.turns.call import Call, SaidTurn, run_call
 from tests.bench.turns.corpus import Dialogue, Exchange, spoken
 from tests.bench.turns.estimates import bootstrap, extra_calls, percentile, saved_per_extra
@@ -34,7 +37,7 @@ from tests.bench.turns.plan import (
     hold_silence,
     pause_length,
 )
-from tests.bench.turns.policies import OFF, Candidate
+from tests.bench.turns.policies import OFF, WORDS, Candidate
 from tests.bench.turns.report import picture, points, table
 
 TALK: Dialogue = tuple(
@@ -51,6 +54,7 @@ TALK: Dialogue = tuple(
 )  # fmt: skip
 SPEECH = Candidate("speech", Speculation())
 ADAPTIVE = Candidate("adaptive", Speculation(mode="adaptive", budget=Budget(drafts=2)))
+LADDER = Candidate("ladder", Speculation(early=Early(finished=True)))
 WORLD = WORLDS["measured"]
 
 
@@ -211,6 +215,7 @@ def test_other_leads_move_the_end_and_not_the_maybe_end(world: str, median: floa
 def test_no_built_in_list_has_seen_the_inventory() -> None:
     known = [words for words in ATTENTION if is_backchannel(words, BACKCHANNELS, "en")]
     assert known == []
+    assert not CLAIMS["en"] & set(ATTENTION)
 
 
 # ----------------------------------------------------------------------------------- formulas
@@ -288,6 +293,78 @@ def test_drafts_save_time_and_cost_requests() -> None:
     assert saved_per_extra(speech, off) > 0
     assert not any(f.broken for f in [*off, *speech])
     assert all(f.lost_drafts == 0 for f in off)
+
+
+@pytest.mark.parametrize("candidate", [SPEECH, ADAPTIVE, LADDER], ids=lambda one: one.name)
+def test_the_ledger_of_a_call_is_what_the_model_and_the_voice_were_asked(
+    candidate: Candidate,
+) -> None:
+    exact = 0
+    for seed in range(4):
+        made = call(candidate, seed)
+        assert made.record is not None
+        ledger = made.record.ledger
+        commands = [command for _, _, commands in made.log for command in commands]
+        booked = [command for command in commands if isinstance(command, cmd.DraftBooked)]
+        begun = {c.reply for c in commands if isinstance(c, cmd.StartReply) and c.draft}
+        committed = {c.reply for c in commands if isinstance(c, cmd.Commit)}
+        assert {one.reply for one in booked} == begun
+        assert len(booked) == ledger.drafts == len(begun)
+        assert {a.reply for a in made.asked if a.draft} <= begun
+        assert ledger.extra == sum(not one.adopted for one in booked)
+        assert ledger.wasted == sum((b.cost for b in booked if not b.adopted), Cost())
+        given = voiced(made)
+        for one in booked:
+            asked = [a for a in made.asked if a.reply == one.reply]
+            if one.reply in committed:
+                continue
+            assert one.cost.characters == sum(len(text) for text in given.get(one.reply, []))
+            if one.estimated:
+                assert one.cost.input > 0
+                continue
+            exact += bool(asked)
+            assert one.cost.input == sum(a.prompt for a in asked)
+            assert one.cost.cached == sum(a.cached for a in asked)
+            assert one.cost.output == sum(a.output for a in asked)
+        figures = measure(made, WORLD.backends)
+        assert figures.lost_drafts == len(begun - committed)
+        assert figures.requests == len(made.asked) >= len(begun)
+    assert exact > 0
+
+
+def voiced(made: Call) -> dict[int, list[str]]:
+    """By reply: what the voice was told to say, which is what it was given."""
+    told: dict[int, list[str]] = {}
+    for _, _, commands in made.log:
+        for command in commands:
+            if isinstance(command, cmd.Speak):
+                told.setdefault(command.reply, []).append(command.text)
+    assert [[text.strip() for text in texts] for texts in told.values()] == made.given
+    return told
+
+
+def test_a_policy_of_the_floor_is_one_of_the_call() -> None:
+    words = Candidate("words", Speculation(), interruption=WORDS)
+    assert words.agent().policy().interruption.hold == "words"
+    attended = [kept for seed in range(6) for kept in figures_of(words, seed).attended]
+    before = [kept for seed in range(6) for kept in figures_of(SPEECH, seed).attended]
+    assert sum(attended) > sum(before)
+
+
+def test_figures_that_are_kept_are_found_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_run", lambda _c, _w, seeds: [Figures(seed) for seed in seeds])
+    with ThreadPoolExecutor(1) as pool:
+        held = runs.Runs(1, tmp_path)
+        held._pool = pool  # type: ignore[assignment]
+        first = held.of(SPEECH, "measured", range(12))
+        assert [figures.seed for figures in first] == [*range(12)]
+        monkeypatch.setattr(runs, "_run", lambda *_: pytest.fail("it was held already"))
+        assert held.of(SPEECH, "measured", range(12)) == first
+        assert len([*tmp_path.iterdir()]) == 2
+        with pytest.raises(pytest.fail.Exception):
+            held.of(ADAPTIVE, "measured", range(12))
 
 
 def test_a_budget_is_never_exceeded() -> None:

@@ -1,6 +1,7 @@
 """The benchmark of turn-taking: simulated calls in virtual time.
 
     python -m tests.bench.turns [--dialogues 160] [--worlds measured,silent,...] [--out out/bench]
+                                [--keep out/bench/turns]
 
 The session is the real one; callers, recogniser, model and voice are simulated, as
 `tests.bench.turns.parameters` says. Each policy meets the same dialogues. Writes a table and, for
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--policies", default="", help="which; none: all")
     parser.add_argument("--tuning", action="store_true", help="the dialogues for tuning instead")
     parser.add_argument("--processes", type=int, default=None, help="none: one for each core")
+    parser.add_argument("--keep", type=Path, default=None, help="go on with figures kept here")
     parser.add_argument("--out", type=Path, default=Path("out/bench"), help="where results go")
     given = parser.parse_args(argv)
     try:
@@ -66,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kind = "tuning" if given.tuning else "held-out"
     given.out.mkdir(parents=True, exist_ok=True)
     tables, broken = list[str](), 0
-    with Runs(given.processes) as runs:
+    with Runs(given.processes, given.keep) as runs:
         for world in given.worlds.split(","):
             name = cast("WorldName", world)
             samples = compare(runs, name, seeds, names)

@@ -65,6 +65,8 @@ class Call:
     """By reply: what the voice takes for its first piece."""
     heard: list[Span] = field(default_factory=list)
     """When the agent was heard: stretches without a gap."""
+    given: list[list[str]] = field(default_factory=list)
+    """The pieces of text that the voice was given, by reply, in the order of their beginning."""
     ran: list[str] = field(default_factory=list)
     """Of the tools with effects that ran: the words that they were asked for in."""
     orphans: int = 0
@@ -274,6 +276,7 @@ async def _call(plan: Plan, world: World, agent: BenchAgent, eager: float | None
         line.hang_up_remote()
         call.record = await running
     call.asked = llm.asked
+    call.given = [[piece.text for piece in stream.pieces] for stream in tts.streams]
     call.open_at_end = sum(asked.closed is None for asked in llm.asked)
     call.open_at_end += sum(stream.closed_at is None for stream in tts.streams)
     call.moves = len(source.moves)

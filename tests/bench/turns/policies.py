@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agentkit.core.economy import Budget, Early, Pace, Tuning
-from agentkit.core.policy import Speculation
+from agentkit.core.policy import Interruption, Speculation
 from tests.bench.turns.call import BenchAgent
 
 
@@ -18,14 +18,14 @@ class Candidate:
         speculation: how far replies are drafted, and when.
         eager: the eager threshold that a call begins with; None: no EagerEndOfTurn.
         pace: how soon an answer may be heard.
-        patient: up to two words while the agent talks take no floor, whatever they are.
+        interruption: when the caller takes the floor.
     """
 
     name: str
     speculation: Speculation
     eager: float | None = 0.4
     pace: Pace = field(default_factory=Pace)
-    patient: bool = False
+    interruption: Interruption = field(default_factory=Interruption)
 
     @property
     def floor(self) -> float:
@@ -34,22 +34,17 @@ class Candidate:
 
     def agent(self) -> BenchAgent:
         """An agent that keeps to it."""
-        agent = PatientAgent() if self.patient else BenchAgent()
+        agent = BenchAgent()
         agent.speculation = self.speculation
         agent.pace = self.pace
+        agent.interruption = self.interruption
         return agent
 
 
-class PatientAgent(BenchAgent):
-    """Needs three words to be interrupted, and no list."""
-
-    def takes_floor(self, text: str, saying: str) -> bool | None:
-        """Whether the caller takes the floor with these words."""
-        return False if len(text.split()) <= 2 else None
-
-
 OFF = Candidate("no draft", Speculation(mode="off"), None)
-PACE = Pace(floor=0.5)
+ADAPTIVE = Speculation(mode="adaptive")
+WORDS = Interruption(hold="words", unlisted=3)
+"""Chosen with the dialogues for tuning, as the paces are."""
 
 
 def adaptive(exchange: float) -> Speculation:
@@ -72,9 +67,10 @@ def candidates() -> tuple[Candidate, ...]:
         Candidate("LLM", Speculation(depth="llm")),
         Candidate("speech", Speculation()),
         Candidate("ladder", Speculation(early=Early(finished=True))),
-        Candidate("adaptive", Speculation(mode="adaptive")),
+        Candidate("adaptive", ADAPTIVE),
         Candidate("adaptive 0.2", adaptive(0.2), eager=0.3),
-        Candidate("adaptive 0.3", adaptive(0.3), eager=0.3),
-        Candidate("adaptive 0.2 and pace", adaptive(0.2), eager=0.3, pace=PACE),
-        Candidate("speech, patient", Speculation(), patient=True),
+        Candidate("adaptive + words", ADAPTIVE, interruption=WORDS),
+        Candidate("adaptive + pace 1.2", ADAPTIVE, pace=Pace(1.2)),
+        Candidate("adaptive + words + pace 1.5", ADAPTIVE, pace=Pace(1.5), interruption=WORDS),
+        Candidate("no draft + words + pace 1.5", OFF.speculation, None, Pace(1.5), WORDS),
     )

@@ -72,6 +72,7 @@ class CountingLLM(LLM):
             self._waiting.remove(prompt)
             if turn.tool and not isinstance(request.messages[-1], ToolMessage):
                 words = json.dumps({"words": _last_words(request)})
+                asked.output = 1
                 yield ToolCall(f"call-{len(self.asked)}", turn.tool, words)
                 yield Finish("tool_calls", Usage(asked.prompt, 1, asked.cached))
                 return
