@@ -106,9 +106,9 @@ def test_a_picture_that_cannot_be_drawn_costs_the_view_and_not_the_call() -> Non
         desk.do("screen._levels = None")
         desk.until(lambda: not desk.screen.alternate and desk.mode[3] & termios.ECHO != 0)
         given_back(desk)
+        desk.until("TypeError")  # Ctrl-C drops what the terminal has not shown yet
         desk.press("\x03")
         assert desk.end() == 0
-        assert "TypeError" in desk.text
         assert "ended: caller hung up" in desk.text
 
 
