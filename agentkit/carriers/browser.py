@@ -9,8 +9,8 @@ the agent's at the rate that ``ready`` names. All else is JSON with a ``type``. 
 * ``{"type":"muted","muted":true}``: what it sends is silence until it says otherwise;
 * ``{"type":"end"}``: the caller has hung up.
 
-The server says ``ready``, ``refused`` and ``over``, what happens in the conversation
-(`agentkit.server.narrator`), and
+The server says ``ready``, ``refused`` and ``over``, both with ``why`` (the session's reason, or
+``closed``), what happens in the conversation (`agentkit.server.narrator`), and
 
 * ``{"type":"mark","epoch":0,"at":4800}``: say ``heard`` once so many of this epoch's samples were;
 * ``{"type":"clear","epoch":1}``: drop what was not heard; samples are counted from 0 again.
@@ -79,11 +79,15 @@ class BrowserCodec(Codec):
 
     Args:
         output: what the page plays, ``linear16``.
+
+    Attributes:
+        leaving: why the session hangs up, once it does.
     """
 
     name: ClassVar[str] = "web"
 
     def __init__(self, output: AudioFormat) -> None:
+        self.leaving = "closed"
         self._output = output
         self._started = False
         self._epoch = 0
@@ -124,8 +128,8 @@ class BrowserCodec(Codec):
         return (write_json({"type": "clear", "epoch": self._epoch}),)
 
     def hang_up(self) -> Sequence[Message]:
-        """The agent ends the conversation."""
-        return (over("agent hung up"),)
+        """We end the conversation."""
+        return (over(self.leaving),)
 
     def _audio(self, data: bytes) -> MediaEvent:
         if not self._started:

@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import hashlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from typing import Literal
@@ -40,6 +40,8 @@ from agentkit.carriers.browser import (
     refused,
     voice_format,
 )
+from agentkit.core import commands as cmd
+from agentkit.core import events as ev
 from agentkit.errors import TransportError, UsageError
 from agentkit.server.access import Access, Refused, host_of
 from agentkit.server.desk import POLICY, Desk
@@ -233,7 +235,7 @@ async def _converse(desk: Desk, wire: PageWire) -> None:
         await wire.close(POLICY)
         return
     transport = PhoneTransport(codec, wire, started, silent_for=desk.rules.silent_for)
-    visit = _Visit(wire, started)
+    visit = _Visit(wire, started, codec)
 
     def turn_away(why: str) -> None:
         wire.tell(refused(why))
@@ -246,7 +248,7 @@ async def _converse(desk: Desk, wire: PageWire) -> None:
             transport,
             CallInfo(admission.call, parameters=admission.parameters),
             admitted=True,
-            observers=[Narrator(wire.tell)],
+            observers=[Narrator(wire.tell), visit.see],
             ears=visit.listen,
             began=visit.begin,
             turned_away=turn_away,
@@ -256,17 +258,24 @@ async def _converse(desk: Desk, wire: PageWire) -> None:
 
 
 class _Visit:
-    """What a caller does on the page besides speaking."""
+    """What a caller does on the page besides speaking, and what they are told at the end."""
 
-    def __init__(self, wire: PageWire, started: StreamStarted) -> None:
+    def __init__(self, wire: PageWire, started: StreamStarted, codec: BrowserCodec) -> None:
         self._wire = wire
         self._started = started
+        self._codec = codec
         self._typed: TypedSource | None = None
 
     def listen(self, ears: TurnSource) -> TurnSource:
         """What listens takes what is typed, too."""
         self._typed = TypedSource(ears)
         return self._typed
+
+    def see(self, now: float, event: ev.Event, commands: Sequence[cmd.Command]) -> None:
+        """Why the session hangs up is what ends the conversation."""
+        for command in commands:
+            if isinstance(command, cmd.HangUp):
+                self._codec.leaving = command.reason
 
     def begin(self, session: Session) -> None:
         """The session is there: from now on the caller's commands are obeyed."""

@@ -280,9 +280,9 @@ async def test_the_agent_hangs_up_and_one_can_talk_again(page: Page) -> None:
     async with reception() as server:
         await talk(page, server)
         await page.until(f"{STATE} === 'listening'")
-        (await server.agent()).session.hang_up()
-        await page.until("state.textContent === 'The agent has hung up'")
-        assert await page.do("problem.hidden")
+        (await server.agent()).session.hang_up("silence")
+        await page.until("state.textContent === 'The agent has hung up: it heard nothing of you'")
+        assert await page.do("said.textContent === state.textContent && problem.hidden")
         await server.all_over()
         await page.click("#talk")
         await page.until(f"{STATE} === 'listening'")

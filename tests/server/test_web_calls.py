@@ -13,7 +13,7 @@ import structlog
 from agentkit import tool
 from agentkit.audio.formats import AudioFormat
 from agentkit.core.history import ToolCall, UserMessage
-from agentkit.core.policy import Limits
+from agentkit.core.policy import Limits, Silence
 from agentkit.llm.base import LLMRequest
 from agentkit.server.desk import Rules
 from agentkit.session import Turn
@@ -231,6 +231,21 @@ async def test_the_agents_goodbye_is_heard_whole_and_then_it_hangs_up() -> None:
         await server.all_over()
 
 
+class Hushed(Receptionist):
+    silence = Silence(after=2.0, times=0, farewell="Bye.")
+
+
+@in_virtual_time(until=60)
+async def test_the_page_is_told_what_ended_the_conversation() -> None:
+    async with serving(Hushed, voice=VOICE) as server, talking(server) as page:
+        await server.ears()
+        await page.until("said")
+        assert await page.until_closed() == 1000
+        assert {"type": "over", "why": "silence"} in page.told
+        await server.all_over()
+        assert server.agents[0].reasons == ["silence"]
+
+
 @in_virtual_time(until=90)
 async def test_a_drain_takes_leave_of_pages_as_of_phones() -> None:
     async with serving(voice=VOICE) as server, talking(server) as page:
@@ -238,6 +253,7 @@ async def test_a_drain_takes_leave_of_pages_as_of_phones() -> None:
         await page.until("said")
         draining = asyncio.create_task(server.desk.drain(1.0))
         assert await page.until_closed() == 1000
+        assert {"type": "over", "why": "shutdown"} in page.told
         assert page.heard().endswith(server.spoken("Bye."))
         await draining
 

@@ -156,7 +156,10 @@ def test_what_says_nothing_is_passed_over(message: str, kind: str) -> None:
 
 def test_both_sides_can_end_it() -> None:
     assert codec().receive('{"type":"end"}') == (StreamStopped("caller hung up"),)
-    assert codec().hang_up() == ('{"type":"over","why":"agent hung up"}',)
+    assert codec().hang_up() == ('{"type":"over","why":"closed"}',)
+    leaving = codec()
+    leaving.leaving = "silence"
+    assert leaving.hang_up() == ('{"type":"over","why":"silence"}',)
 
 
 def test_what_the_server_says_of_the_call() -> None:

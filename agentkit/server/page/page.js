@@ -20,6 +20,13 @@ const STATES = {
   speaking: "Speaking",
   over: "The call is over",
 };
+const ENDS = {
+  closed: STATES.over,
+  failed: "The agent had to end the call: something failed",
+  "longest call": "The agent has hung up: the call may last no longer",
+  shutdown: "The agent has hung up: the server is going down",
+  silence: "The agent has hung up: it heard nothing of you",
+};
 const TALKING = new Set(["listening", "hearing", "thinking", "speaking"]);
 
 const transcript = new Transcript(el.lines, el.scroller);
@@ -103,10 +110,11 @@ function started() {
   tick();
 }
 
-function over(problem, why = "") {
+/** The agent's own reasons are for its makers: they are not told. */
+function over(problem, why = "closed") {
   close();
   timeline.stop();
-  state("over", why === "agent hung up" ? "The agent has hung up" : STATES.over);
+  state("over", ENDS[why] ?? "The agent has hung up");
   tell(el.state.textContent);
   if (problem) trouble(problem);
 }
