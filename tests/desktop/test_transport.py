@@ -23,6 +23,8 @@ from agentkit.transports.desktop import DesktopTransport
 from agentkit.transports.echo import EchoControl
 from agentkit.transports.wav import converted, read_wav
 from tests.desktop.pulse import Pulse
+from tests.transports import desk
+from tests.transports.desk import now
 
 VOICE = AudioFormat("linear16", 24000)
 CALLER = AudioFormat("linear16", 16000)
@@ -32,31 +34,22 @@ PIECE = 9600
 Samples = npt.NDArray[np.float64]
 
 
-class Sink:
-    """What a session was told."""
+class Sink(desk.Sink):
+    """One that can be waited for."""
 
     def __init__(self) -> None:
-        self.got: list[tuple[float, bytes]] = []
-        self.marks: dict[str, float] = {}
+        super().__init__()
         self.marked_event = asyncio.Event()
-        self.listening = asyncio.Event()
-
-    def audio(self, data: bytes) -> None:
-        self.listening.set()
-        self.got.append((now(), data))
 
     def marked(self, name: str) -> None:
-        self.marks[name] = now()
+        super().marked(name)
         self.marked_event.set()
 
-    def dtmf(self, digit: str) -> None:
-        raise AssertionError("a desk has no keys")
-
-    async def reached(self, name: str) -> float:
-        while name not in self.marks:
+    async def reached(self, wanted: str) -> float:
+        while not (found := [at for at, name in self.marks if name == wanted]):
             self.marked_event.clear()
             await self.marked_event.wait()
-        return self.marks[name]
+        return found[-1]
 
     def sounds(self) -> list[float]:
         """When each buffer that is not silent arrived."""
@@ -76,24 +69,13 @@ class AllEars(EchoControl):
         return data
 
 
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
 @contextlib.asynccontextmanager
 async def talking(**how: Any) -> AsyncIterator[tuple[DesktopTransport, Sink]]:
     transport = DesktopTransport(voice=VOICE, caller=CALLER, buffer=BUFFER, **how)
     transport._echo = AllEars()
     sink = Sink()
-    try:
-        await transport.connect()
-        run = asyncio.create_task(transport.run(sink))
-        await sink.listening.wait()
+    async with desk.held(transport, sink):
         yield transport, sink
-        await transport.hang_up()
-        assert await run == "agent hung up"
-    finally:
-        await transport.aclose()
 
 
 def tone(seconds: float) -> bytes:

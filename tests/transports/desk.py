@@ -1,4 +1,4 @@
-"""A desk whose sound card is driven in virtual time: what its tests share."""
+"""Conversations at the desk, over a sound card in virtual time or a real one: shared by tests."""
 
 from __future__ import annotations
 
@@ -42,16 +42,22 @@ class Sink:
 
 @contextlib.asynccontextmanager
 async def talking(**how: Any) -> AsyncIterator[tuple[DesktopTransport, Sink]]:
+    """A conversation over the fake sound card."""
     defaults: dict[str, Any] = {"duplex": "half", "caller": AT_48, "voice": AT_48}
-    loop = asyncio.get_running_loop()
-    fake_pyaudio.drive(loop)
-    transport = DesktopTransport(**defaults | how)
-    sink = Sink()
+    fake_pyaudio.drive(asyncio.get_running_loop())
+    transport, sink = DesktopTransport(**defaults | how), Sink()
+    async with held(transport, sink):
+        yield transport, sink
+
+
+@contextlib.asynccontextmanager
+async def held(transport: DesktopTransport, sink: Sink) -> AsyncIterator[None]:
+    """A conversation, from the first sound of the microphone on; hung up at the end."""
     try:
         await transport.connect()
-        run = loop.create_task(transport.run(sink))
+        run = asyncio.create_task(transport.run(sink))
         await sink.listening.wait()
-        yield transport, sink
+        yield
         await transport.hang_up()
         assert await run == "agent hung up"
     finally:
