@@ -163,6 +163,7 @@ def _many_calls(cells: Cells) -> list[str]:
         *(f"{kind}: p50 / p90" for kind in BUSY_KINDS),
         "clear: p50 / p99",
         "CPU s a call-minute",
+        "of it more than bare asyncio",
         "of one core",
         "MiB a call",
         "loop late, p99",
@@ -180,7 +181,8 @@ def _many_calls(cells: Cells) -> list[str]:
                     f"{_name(side)}: {calls}",
                     *(cell.reaction(kind, 90) for kind in BUSY_KINDS),
                     cell.barge_in(),
-                    cell.spread(lambda r: r.per_minute),
+                    cell.spread(per_minute),
+                    own_work(cells, side, calls),
                     f"{cell.of(core_share):.0%}",
                     f"{cell.of(lambda r: r.a_call) / 2**20:.2f}" if calls >= 5 else "-",
                     f"{cell.of(lambda r: r.lag_p99) * 1000:.1f}",
@@ -192,6 +194,19 @@ def _many_calls(cells: Cells) -> list[str]:
                 ]
             )
     return _table(head, lines)
+
+
+def own_work(cells: Cells, side: Side, calls: int) -> str:
+    """What a framework takes beyond the conversation itself, in CPU seconds a call-minute."""
+    bare = cells.get((("bare", side[1]), calls))
+    if side[0] == "bare" or bare is None or bare.void:
+        return "-"
+    return f"{cells[side, calls].of(per_minute) - bare.of(per_minute):.2f}"
+
+
+def per_minute(row: Row) -> float:
+    """CPU seconds that a minute of one call takes."""
+    return row.per_minute
 
 
 def core_share(row: Row) -> float:

@@ -30,8 +30,8 @@ CALLS = {
     ("pipecat", "twilio"): (1, 5, 10, 15),
     ("pipecat", "plain"): (1, 10, 20, 30),
     ("livekit", "plain"): (1, 10, 30, 50, 70),
-    ("bare", "twilio"): (1, 10, 30, 70, 100, 150),
-    ("bare", "plain"): (1, 10, 30, 70, 100, 150),
+    ("bare", "twilio"): (1, 10, 30, 50, 70, 100, 150),
+    ("bare", "plain"): (1, 10, 30, 50, 70, 100, 150),
 }
 """How many calls at once: as far as it makes sense for each."""
 

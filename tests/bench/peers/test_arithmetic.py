@@ -10,7 +10,7 @@ import pytest
 from tests.bench.peers import calls as caller_calls
 from tests.bench.peers.calls import BUSY, ONE_BY_ONE, Caller, Line, Tally, TwilioLine, cycle
 from tests.bench.peers.chart import Series, chart, spread_out, ticks
-from tests.bench.peers.report import cells_of, full_at, late, slower, write_report
+from tests.bench.peers.report import cells_of, full_at, late, own_work, slower, write_report
 from tests.bench.peers.stage import PUNCTUAL, Row, at
 from tests.bench.sockets import BINARY, TEXT
 from tests.bench.wheel import Wheel
@@ -198,6 +198,15 @@ def test_a_core_is_full_where_one_of_the_limits_is_passed() -> None:
     assert full_at(cells, ("livekit", "plain"), slower) == (30, 50)
     assert full_at(cells, ("livekit", "plain"), late) == (10, 30)
     assert full_at(cells_of(steps[:2], "busy"), ("livekit", "plain"), slower) == (10, None)
+
+
+def test_a_frameworks_own_work_is_what_it_takes_more_than_bare_asyncio() -> None:
+    bare = {"framework": "bare", "cpu_user": 20.0, "cpu_system": 5.0}
+    rows = [row(10), row(30), row(10, **bare), row(30, lateness=1.0, **bare)]  # type: ignore[arg-type]
+    cells = cells_of(rows, "busy")
+    assert own_work(cells, ("livekit", "plain"), 10) == "5.00"
+    assert own_work(cells, ("livekit", "plain"), 30) == "-", "bare asyncio was disturbed"
+    assert own_work(cells, ("bare", "plain"), 10) == "-"
 
 
 def test_a_row_is_read_back_as_it_was_written() -> None:
