@@ -11,7 +11,7 @@ from agentkit.core.commands import (
     Park,
     TurnCommitted,
 )
-from agentkit.core.economy import Declined, Rung
+from agentkit.core.economy import Declined, Pace, Rung
 from agentkit.core.replies import Reply, ReplyState
 from agentkit.core.replying import FIRST_TEXT, PACE, SETTLE, WORTH
 from agentkit.core.tooling import Tooling
@@ -192,13 +192,19 @@ class Drafting(Tooling):
 
     # ---------------------------------------------------------------------------------- the pace
 
+    @property
+    def _pace_now(self) -> Pace:
+        return self._listening.pace or self.policy.pace
+
     def _keep_pace(self, turn: Turn, reply: Reply) -> None:
         """Keep back what would be heard sooner than the pace of the conversation has it."""
-        pace = self._listening.pace or self.policy.pace
+        ended = self._now if turn.ended is None else turn.ended
+        if turn.speech_end is not None:
+            self._judge.told(max(0.0, ended - turn.speech_end))
+        pace = self._pace_now
         wait = 0.0 if turn.keyed else pace.wait(turn.id)
         if not wait:
             return
-        ended = self._now if turn.ended is None else turn.ended
         spoken = pace.after == "speech" and turn.speech_end is not None
         reply.due = (turn.speech_end if spoken and turn.speech_end else ended) + wait
         if reply.due > self._now:

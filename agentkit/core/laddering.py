@@ -13,7 +13,7 @@ from agentkit.core.economy import Experience, Rung
 from agentkit.core.replying import REST, WORTH
 from agentkit.core.waiting import Waiting
 from agentkit.core.words import same_words
-from agentkit.core.worth import Pause, bucket_of
+from agentkit.core.worth import Judge, Pause, bucket_of
 
 _UNTOLD = 5.0
 """Seconds after which a source that has not said where its threshold is will not say it."""
@@ -173,7 +173,13 @@ class Laddering(Waiting):
     def _worth(self, rung: Rung) -> tuple[float | None, float]:
         """When a draft is worth it in the pause that is going on, and how much, in seconds."""
         pause = self._pauses[rung]
-        return self._judge.best(rung, pause.highest, self._exchange(), self._now - pause.began)
+        return self._judging.best(rung, pause.highest, self._exchange(), self._now - pause.began)
+
+    @property
+    def _judging(self) -> Judge:
+        """What is known of the caller, at the pace that the conversation has by now."""
+        self._judge.pace = self._pace_now
+        return self._judge
 
     def _exchange(self) -> float:
         """Seconds that have to be saved for one draft that is lost."""
@@ -200,7 +206,7 @@ class Laddering(Waiting):
                 patience = max(patience, _UNTOLD)
             if self._now < self._moved + patience:
                 return
-        to = self._judge.move(source.eager, source.final, self._exchange())
+        to = self._judging.move(source.eager, source.final, self._exchange())
         if to is None:
             return
         self._moved, self._untold = self._now, True
@@ -233,7 +239,7 @@ class Laddering(Waiting):
         answers, self._answers = self._answers[: self.policy.speculation.expected], ()
         for words in answers:
             if self.policy.speculation.mode == "adaptive":
-                worth = self._judge.expected(len(answers), self._exchange())
+                worth = self._judging.expected(len(answers), self._exchange())
                 if worth <= 0:
                     self._decline(None, "expected", "worth", worth)
                     continue

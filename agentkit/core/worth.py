@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from agentkit.core.economy import Experience, Rung, Tuning
+from agentkit.core.economy import Experience, Pace, Rung, Tuning
 
 BUCKETS = 10
 """Of confidence: tenths."""
@@ -22,6 +22,8 @@ _REMEMBERED = 64
 """Pauses whose lengths are kept."""
 _USUAL_WORK = 0.6
 """Seconds from a draft's beginning to its first audio, before one was seen."""
+_USUAL_DELAY = 0.45
+"""Seconds from the last word of a turn to its end, before one was seen."""
 _SMOOTH = 0.25
 """How much a new such time counts."""
 _ENOUGH = 3
@@ -74,10 +76,14 @@ class Judge:
         tuning: how to judge.
     """
 
+    pace = Pace()
+    """The conversation's by now: what a draft saves beyond it nobody hears."""
+
     def __init__(self, tuning: Tuning) -> None:
         self.tuning = tuning
         self._seen: dict[Rung, _Seen] = {rung: _Seen() for rung in ("rest", "eager", "expected")}
         self._work = _USUAL_WORK
+        self._delay = _USUAL_DELAY
         self._prior = _prior(tuning)
 
     def tune(self, tuning: Tuning) -> None:
@@ -103,6 +109,10 @@ class Judge:
     def worked(self, seconds: float) -> None:
         """A reply took so long from its beginning to what was to be ready of it."""
         self._work += _SMOOTH * (seconds - self._work)
+
+    def told(self, seconds: float) -> None:
+        """The end of a turn was told so long after its last word."""
+        self._delay += _SMOOTH * (seconds - self._delay)
 
     @property
     def experience(self) -> Experience:
@@ -151,7 +161,7 @@ class Judge:
         weight, seen = self.tuning.weight, self._seen["expected"]
         prior = self.tuning.held / max(answers, 1)
         p = (seen.held[0] + weight * prior) / (seen.count(0) + weight)
-        return p * self._work - (1 - p) * exchange
+        return p * self._most() - (1 - p) * exchange
 
     def move(self, eager: float, final: float | None, exchange: float) -> float | None:
         """Where the eager threshold is to go from where it is; None: it is right.
@@ -179,7 +189,16 @@ class Judge:
         """Seconds that a draft begun so long after a maybe-end saves, if the pause holds."""
         usual = [self.tuning.lead * part for part in _LEADS]
         known = (self.tuning.experience.leads, self._seen[rung].leads)
-        return self._mean(usual, known, lambda lead: min(max(lead - at, 0.0), self._work))
+        most = self._most()
+        return self._mean(usual, known, lambda lead: min(max(lead - at, 0.0), most))
+
+    def _most(self) -> float:
+        """Seconds that a draft can save at most: what a reply takes beyond the pace's floor."""
+        pace = self.pace
+        floor = pace.floor + pace.jitter / 2
+        if pace.after == "speech":
+            floor -= self._delay
+        return self._work - min(max(floor, 0.0), self._work)
 
     def _loses(self, rung: Rung, at: float) -> float:
         """The share of pauses that last so long, of those after which the caller goes on."""

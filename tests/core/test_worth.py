@@ -9,7 +9,7 @@ import pytest
 
 from agentkit.core import commands as cmd
 from agentkit.core import events as ev
-from agentkit.core.economy import Early, Experience, Prices, Tuning
+from agentkit.core.economy import Early, Experience, Pace, Prices, Tuning
 from agentkit.core.policy import Policy, Speculation
 from agentkit.core.worth import BUCKETS, Judge, Pause, bucket_of
 from tests.core.conftest import Driver
@@ -102,6 +102,21 @@ def test_T9_a_draft_is_worth_its_head_start_and_no_more_than_its_work() -> None:
     assert judge.best("eager", 5, 0.0)[1] == pytest.approx(0.2, rel=0.05)
 
 
+def test_T9_what_the_pace_keeps_back_is_not_saved() -> None:
+    judge = Judge(Tuning(held=1.0, delays=(0.0,)))
+    seen(judge, True, 50, 0.5, 5.0)
+    judge.pace = Pace(0.3, "turn", jitter=0.2)
+    assert judge.best("eager", 5, 0.0)[1] == pytest.approx(0.2, rel=0.05)
+    judge.pace = Pace(1.2)
+    assert judge.best("eager", 5, 0.15)[0] is None
+    assert judge.expected(1, 0.15) <= 0
+    judge.pace = Pace(0.85)  # from the last word, whose turn ends some 0.45 s later
+    assert judge.best("eager", 5, 0.0)[1] == pytest.approx(0.2, rel=0.05)
+    for _ in range(40):
+        judge.told(0.85)
+    assert judge.best("eager", 5, 0.0)[1] == pytest.approx(0.6, rel=0.05)
+
+
 def test_T9_waiting_pays_where_the_caller_soon_goes_on_or_not_at_all() -> None:
     judge = Judge(Tuning())
     seen(judge, False, 40, 0.5, 0.08)
@@ -192,6 +207,19 @@ def test_T9_a_caller_who_pauses_much_is_not_drafted_for_any_more(call_with: Make
     last = call.of(cmd.DraftDeclined)[-1]
     assert (last.reason, last.rung) == ("worth", "eager")
     assert last.worth < 0
+
+
+def test_T9_nothing_is_drafted_that_the_pace_would_keep_back(call_with: Make) -> None:
+    rules = Speculation(mode="adaptive")
+    call = call_with(Policy(speculation=rules, pace=Pace(1.5)))
+    call.start("hello")
+    call.eager("hello", confidence=0.6)
+    assert not drafts(call)
+    assert call.of(cmd.DraftDeclined)[-1].reason == "worth"
+    call.on(ev.Listening(Pace()))
+    call.resume("hello and")
+    call.eager("hello and good-bye", confidence=0.6)
+    assert len(drafts(call)) == 1
 
 
 def test_T9_and_is_again_once_the_pauses_hold(call_with: Make) -> None:
