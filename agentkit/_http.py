@@ -43,7 +43,7 @@ class Answer:
         self.begun = False  # some of it came
         self.whole = False  # all of it came
         self.can_stay = False  # its connection can take another request then
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._connection: Connection | None = connection
         self._timeout = timeout
         self._parts: deque[bytes] = deque()
@@ -65,9 +65,9 @@ class Answer:
             self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
-        if self.whole:
+        if self._parser is None or self.whole:
             return
+        status = self._parser.get_status_code()
         if status < 200:  # told in advance, such as 103 Early Hints: the answer is yet to come
             self.headers.clear()
         else:
@@ -86,9 +86,11 @@ class Answer:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes. Raises httpx2.RemoteProtocolError."""
-        self.begun = True
+        parser, self.begun = self._parser, True
+        if parser is None:
+            return
         try:
-            self._parser.feed_data(data)
+            parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
             self.can_stay = False
             if not self.whole:
@@ -104,6 +106,7 @@ class Answer:
     def end(self, error: Exception | None) -> None:
         """Nothing more comes, be it that all has come, or for an error."""
         self._connection = None
+        self._parser = None  # each holds on to the other
         if self.whole:
             pass
         elif error is None and self.status and not self._measured():

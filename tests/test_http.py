@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import gzip
 import json
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -240,6 +242,22 @@ async def test_closing_an_answer_that_has_not_all_come_closes_the_connection() -
         async with aclosing(await connections.send(ASK, 5)) as answer:
             assert await anext(answer) == b"onetw"
         await server.until(lambda: server.ended == {0})
+
+
+async def test_an_answer_that_is_over_is_no_garbage_that_has_to_be_found() -> None:
+    """A collection stops all calls for a moment: what is made for each request goes by itself."""
+    async with serving(*[CHUNKED] * 3) as (_, connections):
+        await read(connections)
+        gc.disable()
+        try:
+            answer = await connections.send(ASK, 5)
+            assert [part async for part in answer] == [b"one", b"two"]
+            await answer.aclose()
+            gone = weakref.ref(answer)
+            del answer
+            assert gone() is None
+        finally:
+            gc.enable()
 
 
 async def test_closing_all_ends_what_still_runs() -> None:

@@ -36,8 +36,9 @@ SHORT = (Turn("short", 0.1, 30.0, speaks=0.2),)
 """What is said in a short call: one turn, soon."""
 SETTLE = 40.0
 """Seconds in which what short calls used has to be given back: clients keep connections."""
-WARM = 200
-"""Short calls after which the counting begins: what is made once is made by then."""
+WARM = 1000
+"""Short calls after which the counting begins: what is made once is made by then, and the
+allocator has what the busiest moments take."""
 GROWTH = 0.5
 """KiB a short call by which memory may grow: what allocators do not give back is less."""
 
