@@ -65,7 +65,13 @@ def test_run_takes_a_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_flux_serves_until_it_is_interrupted() -> None:
     command = [sys.executable, "-m", "agentkit.cli", "flux", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    # What runs in the background of a shell has SIGINT ignored, and so would what it starts.
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as server:
         assert server.stdout is not None
         line = server.stdout.readline()
         url = line.split()[2].rstrip(";")
