@@ -80,10 +80,10 @@ class Session {
       this.stop(`The connection was closed: ${reason === "" ? `code ${code}` : reason}.`);
     };
     this.microphone.start((chunk) => {
+      if (this.stopped) return; // one was on its way
       level.value = chunk.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0) / 32767;
       const sent = send(socket, chunk);
-      if (!this.stopped)
-        say(sent ? "Listening." : "The network is too slow: some of what you say is left out.");
+      say(sent ? "Listening." : "The network is too slow: some of what you say is left out.");
     });
     say("Listening.");
   }
