@@ -75,23 +75,6 @@ def _unsaid(before: str, after: str) -> str:
     return after
 
 
-def is_backchannel(text: str, lists: Mapping[str, frozenset[str]], language: str) -> bool:
-    """Whether a text is nothing but sounds of attention of that language's list.
-
-    Several in a row ("yeah, okay") still are one. Phrases are known as a whole. A language without
-    a list knows none.
-    """
-    known = _of_language(lists, language)
-    words = _listed(text)
-    at = 0
-    while at < len(words):
-        size = _phrase(words[at:], known)
-        if not size:
-            return False
-        at += size
-    return bool(words)
-
-
 def claims_floor(
     text: str,
     attention: Mapping[str, frozenset[str]],

@@ -1,9 +1,10 @@
 """The application's WebSockets, as transports need them.
 
-A phone call brings 50 messages a second. On their usual way, through a queue that ASGI's
-``receive`` reads, each wakes a task, and stops and starts the reading of its socket: that costs
-more than all that is done with the message. So a transport can ask for its messages where they
-arrive, in `DirectProtocol`. Without it all is as it is anywhere with ASGI, only slower.
+A phone call brings 50 messages a second. On their usual way, through a general parser and a queue
+that ASGI's ``receive`` reads, each passes a dozen generators and objects, wakes a task, and stops
+and starts the reading of its socket: that costs more than all that is done with the message. So a
+transport can ask for its messages where they arrive, in `DirectProtocol`. Without it all is as it
+is anywhere with ASGI, only slower.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
+from websockets.frames import apply_mask
+from websockets.protocol import State
 
 from agentkit.carriers.base import Message
 from agentkit.transports.phone import Wire
@@ -25,12 +28,25 @@ Take = Callable[[Message], None]
 _DIRECT = "agentkit.direct"
 """The extension of ASGI under which the application finds the protocol."""
 
+# The first byte of a frame that is a whole message, and uses nothing reserved (RFC 6455, 5.2).
+_TEXT, _BINARY, _CLOSE, _PING, _PONG = 0x81, 0x82, 0x88, 0x89, 0x8A
+_USUAL = frozenset({_TEXT, _BINARY, _CLOSE, _PING, _PONG})
+
 
 class DirectProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket, whose messages and whose writing can be had without a task between."""
+    """uvicorn's WebSocket, whose messages and whose writing can be had without a task between.
+
+    A message that is one frame, and all that carriers send is, is read here once somebody takes it.
+    The library behind uvicorn reads every other frame, which it gets whole. After the first that is
+    not a usual one it reads all.
+    """
 
     take: Take | None = None
     """Called with each message as it arrives; None: they go to ASGI's ``receive``."""
+
+    _library_reads = False
+    _unread = b""
+    """The beginning of a frame."""
 
     def handle_connect(self, event: Any) -> None:
         """Answer the upgrade, and let the application know of this."""
@@ -39,21 +55,56 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         if scope is not None:
             scope["extensions"][_DIRECT] = self
 
+    def data_received(self, data: bytes) -> None:
+        """Read what has arrived."""
+        if self._library_reads or not self.handshake_complete:
+            # Before the answer to the request nobody is to send; who does may end within a frame.
+            self._library_reads = self.handshake_initiated
+            super().data_received(data)
+            return
+        if self._unread:
+            data = self._unread + data
+        at, size = 0, len(data)
+        while size - at >= 2 and not self.transport.is_closing():
+            first = data[at]
+            extent = _extent(data, at)
+            if extent is None:
+                self._library_reads = True
+                super().data_received(data[at:])
+                return
+            body, end = extent
+            if end > size:
+                break
+            if first > _BINARY or not self._read(data, body, end, text=first == _TEXT):
+                super().data_received(data[at:end])
+            at = end
+        self._unread = data[at:]
+
+    def _read(self, data: bytes, body: int, end: int, *, text: bool) -> bool:
+        """Hand a message on whose masked payload stands there; False: the library has to."""
+        if self.take is None or self.conn.state is not State.OPEN:
+            return False
+        return self._hand_on(apply_mask(data[body:end], data[body - 4 : body]), text=text)
+
     def send_receive_event_to_app(self) -> None:
-        """Hand a message on. What came before it, and is still queued, goes first."""
-        if self.take is None or self.close_sent or not self.queue.empty():
-            super().send_receive_event_to_app()
-            return
+        """Hand a message on that the library has read."""
         data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
-        if self.curr_msg_data_type == "bytes":
+        if not self._hand_on(data, text=self.curr_msg_data_type == "text"):
+            super().send_receive_event_to_app()
+
+    def _hand_on(self, data: bytes, *, text: bool) -> bool:
+        """Give a message to who takes it; what came before, and is still queued, goes first."""
+        if self.take is None or self.close_sent or not self.queue.empty():
+            return False
+        if not text:
             self.take(data)
-            return
+            return True
         try:
-            text = str(data, "utf-8")
+            message = str(data, "utf-8")
         except UnicodeDecodeError:
-            super().send_receive_event_to_app()  # which closes the socket
-        else:
-            self.take(text)
+            return False  # uvicorn closes the socket for it
+        self.take(message)
+        return True
 
     def send_now(self, message: Message) -> bool:
         """Send a message without waiting; False, and nothing was sent, where that cannot be."""
@@ -70,6 +121,21 @@ class DirectProtocol(WebSocketsSansIOProtocol):
             return False
         self.transport.write(b"".join(self.conn.data_to_send()))
         return True
+
+
+def _extent(data: bytes, at: int) -> tuple[int, int] | None:
+    """Where the payload of the frame at ``at`` begins and ends, by as much of it as is there.
+
+    None for what is none of `_USUAL`, is not masked as a client's has to be, or is too large for
+    the application (64 KiB).
+    """
+    first, second = data[at], data[at + 1]
+    if first not in _USUAL or second < 0x80 or second == 0xFF:
+        return None
+    if second < 0xFE:
+        return at + 6, at + 6 + second - 0x80
+    # As long as these two bytes are not there, neither is what comes after the mask.
+    return at + 8, at + 8 + int.from_bytes(data[at + 2 : at + 4], "big")
 
 
 class SocketWire(Wire):
