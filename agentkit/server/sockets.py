@@ -106,17 +106,18 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         self.take(message)
         return True
 
-    def send_now(self, message: Message) -> bool:
-        """Send a message without waiting; False, and nothing was sent, where that cannot be."""
+    def send_now(self, *messages: Message) -> bool:
+        """Send messages without waiting; False, and none was sent, where that cannot be."""
         if not self.handshake_complete or self.close_sent or self.disconnected:
             return False
         if not self.writable.is_set() or self.transport.is_closing():
             return False
         try:
-            if isinstance(message, str):
-                self.conn.send_text(message.encode())
-            else:
-                self.conn.send_binary(message)
+            for message in messages:
+                if isinstance(message, str):
+                    self.conn.send_text(message.encode())
+                else:
+                    self.conn.send_binary(message)
         except InvalidState:
             return False
         self.transport.write(b"".join(self.conn.data_to_send()))
@@ -163,9 +164,9 @@ class SocketWire(Wire):
         text: str | None = message.get("text")
         return text if text is not None else message["bytes"]
 
-    def send_now(self, message: Message) -> bool:
-        """Send a message if that needs no waiting."""
-        return not self._closed and self._direct is not None and self._direct.send_now(message)
+    def send_now(self, *messages: Message) -> bool:
+        """Send them, in one packet, if that needs no waiting."""
+        return not self._closed and self._direct is not None and self._direct.send_now(*messages)
 
     async def send(self, message: Message) -> None:
         """Send a message. Raises ConnectionError if the socket is closed."""

@@ -16,8 +16,8 @@ FRAME = 0.02
 """Seconds: what is sent is whole frames, since telephones play nothing shorter."""
 LEAST = 0.04
 """Seconds of audio in a message while there is no hurry."""
-CHUNK = 0.1
-"""Seconds of audio in a message at most: prompt to start, and cheap."""
+CHUNK = 0.2
+"""Seconds of audio in a message at most; what there is to start with goes at once."""
 MARK_EVERY = 0.2
 """Seconds of audio between two marks."""
 LEAD = 1.5
@@ -133,20 +133,20 @@ class Player:
         return max(self._grew_at + PATIENCE, self._ends_at - PATIENCE)
 
     def _send(self, audio: ReplyAudio, size: int) -> None:
-        data = audio.read(self._base + self._sent, size)
+        data = sound = audio.read(self._base + self._sent, size)
         if rest := size % self._frame:
             missing = self._format.seconds(self._frame - rest)
-            self._transport.play(data + self._format.silence(missing))
+            data += self._format.silence(missing)
             self._ends_at += missing
-        else:
-            self._transport.play(data)
-        if not audio.sounded:
-            self._note_sound(audio, data)
         first = self._sent == 0
         self._sent += size
         self._ends_at += self._format.seconds(size)
         if first or self._sent - self._marked_to >= self._mark_every:
-            self._mark()
+            self._transport.play_marked(data, self._next_mark())
+        else:
+            self._transport.play(data)
+        if not audio.sounded:
+            self._note_sound(audio, sound)
 
     def _note_sound(self, audio: ReplyAudio, data: bytes) -> None:
         silent = first_sound(data, self._format) is None
@@ -155,10 +155,11 @@ class Player:
         audio.sent = True
         audio.sounded = not silent
 
-    def _mark(self) -> None:
+    def _next_mark(self) -> str:
+        """The name of the mark behind all that was sent, which is waited for from now on."""
         self._marked_to = self._sent
         self._marks.append((self._ends_at + MARK_GRACE, self._sent))
-        self._transport.mark(f"{self._epoch}:{self._sent}")
+        return f"{self._epoch}:{self._sent}"
 
     def _reach(self, sent: int) -> None:
         """So much was heard."""
@@ -202,7 +203,7 @@ class Player:
             return
         left = self._audio.size - self._base - self._sent
         if left < self._frame and now >= self._grew_at + PATIENCE:
-            self._mark()
+            self._transport.mark(self._next_mark())
             self._arm(self._audio, now)
 
     def _disarm(self) -> None:

@@ -65,6 +65,11 @@ class Transport(ABC):
     def mark(self, name: str) -> None:
         """Ask for `TransportSink.marked` once all audio queued so far has been heard."""
 
+    def play_marked(self, data: bytes, name: str) -> None:
+        """`play`, then `mark`; one call, since some far ends take both in one packet."""
+        self.play(data)
+        self.mark(name)
+
     @abstractmethod
     def clear(self) -> None:
         """Drop at the far end what has not been heard."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -66,8 +66,8 @@ class Wire(ABC):
         ``take`` must not raise.
         """
 
-    def send_now(self, message: Message) -> bool:
-        """Send a message if that needs no waiting; False: `send` it."""
+    def send_now(self, *messages: Message) -> bool:
+        """Send them, in one packet, if that needs no waiting; False: none was, `send` them."""
         return False
 
 
@@ -195,17 +195,16 @@ class PhoneTransport(Transport):
 
     def play(self, data: bytes) -> None:
         """Queue audio, whole frames, behind what is queued."""
-        messages = self._codec.play(data)
-        seconds = self.output.seconds(len(data)) / max(1, len(messages))
-        for message in messages:
-            self._queue(message, seconds, clearable=True)
-        if self._unsent_seconds > MOST_UNSENT:
-            self._give_up("carrier does not read", TransportError("the carrier does not read"))
+        self._play(self._codec.play(data), (), len(data))
 
     def mark(self, name: str) -> None:
         """Ask for `TransportSink.marked` once all that was queued so far has been heard."""
         for message in self._codec.mark(name):
             self._queue(message, clearable=True)
+
+    def play_marked(self, data: bytes, name: str) -> None:
+        """Queue audio and a mark. To send a packet costs more than all else about them."""
+        self._play(self._codec.play(data), self._codec.mark(name), len(data))
 
     def clear(self) -> None:
         """Drop what waits here, then what waits at the far end."""
@@ -353,10 +352,27 @@ class PhoneTransport(Transport):
 
     # --------------------------------------------------------------------------------- sending
 
-    def _queue(self, message: Message, seconds: float = 0.0, *, clearable: bool = False) -> None:
-        held = self._paused and clearable
-        if self._all_sent.is_set() and not held and self._wire.send_now(message):
+    def _play(self, audio: Sequence[Message], marks: Sequence[Message], size: int) -> None:
+        if self._sent_now(*audio, *marks, clearable=True):
             return
+        seconds = self.output.seconds(size) / max(1, len(audio))
+        for message in audio:
+            self._wait(message, seconds, clearable=True)
+        for message in marks:
+            self._wait(message, clearable=True)
+        if self._unsent_seconds > MOST_UNSENT:
+            self._give_up("carrier does not read", TransportError("the carrier does not read"))
+
+    def _queue(self, message: Message, *, clearable: bool = False) -> None:
+        if not self._sent_now(message, clearable=clearable):
+            self._wait(message, clearable=clearable)
+
+    def _sent_now(self, *messages: Message, clearable: bool) -> bool:
+        """Send them if nothing waits to be sent before, and they need not wait; else none."""
+        held = self._paused and clearable
+        return self._all_sent.is_set() and not held and self._wire.send_now(*messages)
+
+    def _wait(self, message: Message, seconds: float = 0.0, *, clearable: bool) -> None:
         self._unsent.append(_Unsent(message, seconds, clearable))
         self._unsent_seconds += seconds
         self._all_sent.clear()

@@ -11,6 +11,11 @@ from agentkit.audio.formats import AudioFormat
 from agentkit.errors import UsageError
 from agentkit.tts.base import PieceEnd, SpeechAudio, SpeechEvent, SpeechStream
 
+PLENTY = 0.5
+"""Seconds of audio that were given out and cannot be over yet: what follows has time."""
+GULP = 0.05
+"""Seconds in which more of it is gathered then: each part that is given out has its price."""
+
 Synthesize = Callable[[str], AsyncGenerator[bytes, None]]
 """Speaks a text: yields its audio, cut anywhere. Closing it closes what it has open."""
 
@@ -19,8 +24,9 @@ class RequestStream(SpeechStream):
     """Speaks each flushed piece with one call of ``synthesize``.
 
     A piece's request begins when it is flushed, and the next one's while that is still running,
-    so that no gap opens between pieces; their audio comes out in order. Audio that nobody takes
-    is kept up to a bound; past it no request begins, and those that run are read no further.
+    so that no gap opens between pieces; their audio comes out in order: at once while it may be
+    wanted, in larger parts once half a second of it cannot have been heard yet. Audio that nobody
+    takes is kept up to a bound; past it no request begins, and those that run are read no further.
 
     Iterate it to its end, or call `cancel`: either leaves nothing open. It needs a running event
     loop from the first `flush` on.
@@ -38,6 +44,8 @@ class RequestStream(SpeechStream):
     ) -> None:
         self._synthesize = synthesize
         self._sample = audio.sample_bytes
+        self._second = audio.byte_rate
+        self._given_to = 0.0
         self._ahead = ahead
         self._keep = audio.size(keep)
         self._text: list[str] = []
@@ -101,9 +109,12 @@ class RequestStream(SpeechStream):
                 piece = self._pieces[0]
                 if audio := piece.take(self._sample):
                     self._start()
+                    self._note(audio)
                     yield SpeechAudio(audio)
                 elif not piece.done:
                     await piece.change()
+                    if self._lead > PLENTY:
+                        await asyncio.sleep(GULP)
                 elif piece.error is not None:
                     raise piece.error
                 else:
@@ -112,6 +123,16 @@ class RequestStream(SpeechStream):
                     yield PieceEnd()
         finally:
             await self.cancel()
+
+    def _note(self, audio: bytes) -> None:
+        """Audio is given out, and may be heard from now on."""
+        now = asyncio.get_running_loop().time()
+        self._given_to = max(self._given_to, now) + len(audio) / self._second
+
+    @property
+    def _lead(self) -> float:
+        """Seconds of audio that were given out and cannot have been heard yet."""
+        return self._given_to - asyncio.get_running_loop().time()
 
     async def _change(self) -> None:
         self._changed.clear()

@@ -67,7 +67,7 @@ class Socket(Wire):
     def hand_over(self, take: Callable[[Message], None]) -> None:
         self.take = take
 
-    def send_now(self, message: Message) -> bool:
+    def send_now(self, *messages: Message) -> bool:
         self.sent += 1
         return True
 

@@ -78,7 +78,7 @@ async def test_messages_are_whole_frames_however_the_voice_gives_its_audio(piece
             stage.make(piece)
             await asyncio.sleep(piece / 32000)
         await stage.line.until_quiet()
-        assert all(size % FRAME == 0 and size <= 800 for size in stage.sizes)
+        assert all(size % FRAME == 0 and size <= 1600 for size in stage.sizes)
         assert stage.line.heard_audio().rstrip(b"\xff") == b"\x10" * stage.audio.size
         assert stage.reached[-1] == pytest.approx(stage.audio.size / 8000, abs=1e-4)
 
@@ -123,7 +123,7 @@ async def test_marks_stand_after_the_first_message_then_every_200_ms_and_at_the_
         stage.make(8000)
         await stage.line.until_quiet()
         await asyncio.sleep(0.2)
-        assert stage.reached == [0.1, 0.3, 0.5, 0.7, 0.9, 1.0]
+        assert stage.reached == [0.2, 0.4, 0.6, 0.8, 1.0]
 
 
 @in_virtual_time()
@@ -133,7 +133,7 @@ async def test_marks_stay_few_while_much_waits_to_be_sent() -> None:
         stage.make(8000 * 6)
         await stage.line.until_quiet()
         await asyncio.sleep(0.2)
-        assert len(stage.reached) == 31
+        assert len(stage.reached) == 30
         assert stage.reached[-1] == 6.0
 
 
@@ -145,7 +145,7 @@ async def test_audio_is_sent_at_most_a_second_and_a_half_ahead() -> None:
         stage.make(8000 * 10)
         for _ in range(200):
             sent = sum(stage.sizes) / 8000
-            assert sent - (stage.loop.time() - begun) <= 1.601
+            assert sent - (stage.loop.time() - begun) <= 1.701
             await asyncio.sleep(0.05)
         await stage.line.until_quiet()
         assert stage.line.heard_seconds() == 10
@@ -182,7 +182,7 @@ async def test_a_far_end_that_lags_is_not_flooded() -> None:
         stage.make(8000 * 10)
         while stage.line.heard_seconds() < 10:
             proven = stage.reached[-1] if stage.reached else 0.0
-            assert sum(stage.sizes) / 8000 - proven <= 2.1
+            assert sum(stage.sizes) / 8000 - proven <= 2.2
             await asyncio.sleep(0.1)
 
 
@@ -191,12 +191,12 @@ async def test_marks_of_another_epoch_or_of_audio_never_sent_prove_nothing() -> 
     async with Stage() as stage:
         stage.player.play(stage.audio, 3, 0.0)
         stage.make(1600)
-        for name in ("2:800", "3:1601", "3:-1", "3:", "x", "", ":800", "3:800x", "33:800"):
+        for name in ("2:1600", "3:1601", "3:-1", "3:", "x", "", ":1600", "3:1600x", "33:1600"):
             stage.player.marked(name)
         assert stage.reached == []
         for _ in range(500):
-            stage.player.marked("3:800")
-        assert stage.reached == [0.1]
+            stage.player.marked("3:1600")
+        assert stage.reached == [0.2]
 
 
 @in_virtual_time()

@@ -15,6 +15,7 @@ from agentkit.audio.formats import AudioFormat
 from agentkit.callcontrol import CallControl
 from agentkit.carriers.asterisk import AsteriskCodec
 from agentkit.carriers.base import Codec, Message
+from agentkit.carriers.browser import VERSION, BrowserCodec
 from agentkit.carriers.jambonz import JambonzCodec
 from agentkit.carriers.plivo import PlivoCodec
 from agentkit.carriers.twilio import TwilioCodec
@@ -43,6 +44,8 @@ class Socket(Wire):
         self.sent: list[Message] = []
         self.codes: list[int] = []
         self.stalled = stalled
+        self.takes_now = False
+        self.packets: list[int] = []
         self._inbox: asyncio.Queue[Message | None] = asyncio.Queue()
         for message in received:
             self._inbox.put_nowait(message)
@@ -60,6 +63,13 @@ class Socket(Wire):
         if self.codes:
             raise ConnectionError("the socket is closed")
         self.sent.append(message)
+
+    def send_now(self, *messages: Message) -> bool:
+        if not self.takes_now:
+            return False
+        self.sent.extend(messages)
+        self.packets.append(len(messages))
+        return True
 
     async def close(self, code: int = 1000) -> None:
         if not self.codes:
@@ -209,6 +219,37 @@ async def test_what_the_far_end_says_reaches_the_sink_and_its_oddities_are_count
         assert await leg.over() == "caller hung up"
         assert (leg.ears.heard, leg.ears.marks, leg.ears.keys) == (b"abcd", ["m"], ["5"])
         assert leg.transport.oddities == {"a message that is no JSON": 2, "a second start": 1}
+
+
+@in_virtual_time(until=60)
+async def test_audio_and_the_mark_behind_it_go_in_one_packet_and_overtake_nothing() -> None:
+    async with on_line() as leg:
+        leg.transport.play_marked(bytes(160), "waits")
+        leg.socket.takes_now = True
+        leg.transport.play_marked(bytes(160), "behind it")
+        assert leg.socket.packets == []
+        await asyncio.sleep(0.01)
+        leg.transport.play_marked(bytes(160), "at once")
+        assert leg.socket.packets == [2]
+        assert leg.socket.events() == ["media", "mark"] * 3
+        marks = [json.loads(str(message))["mark"]["name"] for message in leg.socket.sent[1::2]]
+        assert marks == ["waits", "behind it", "at once"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@in_virtual_time(until=60)
+async def test_a_mark_that_tells_its_place_stands_behind_the_audio_it_came_with(
+    at_once: bool,
+) -> None:
+    """A browser's mark names the position that it is for."""
+    start = json.dumps({"type": "start", "version": VERSION})
+    async with on_line(BrowserCodec(AudioFormat("linear16", 24000)), start) as leg:
+        leg.socket.takes_now = at_once
+        for count in (1, 2, 3):
+            leg.transport.play_marked(bytes(960), f"1:{count}")
+        await asyncio.sleep(0.01)
+        marks = [json.loads(one) for one in leg.socket.sent if isinstance(one, str)]
+        assert [mark["at"] for mark in marks] == [480, 960, 1440]
 
 
 @in_virtual_time(until=60)

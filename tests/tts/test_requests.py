@@ -7,6 +7,7 @@ import pytest
 
 from agentkit.audio.formats import AudioFormat
 from agentkit.errors import TTSError, UsageError
+from agentkit.testing.clock import in_virtual_time
 from agentkit.tts import PieceEnd, SpeechAudio, SpeechEvent
 from agentkit.tts.requests import RequestStream
 
@@ -106,6 +107,41 @@ async def test_first_audio_leaves_as_it_comes(voice: Voice, stream: RequestStrea
         voice.give("one", b"22", None)
         assert await anext(events) == SpeechAudio(b"22")
         assert await anext(events) == PieceEnd()
+
+
+@in_virtual_time()
+async def test_what_cannot_be_heard_yet_comes_in_larger_parts() -> None:
+    """A voice at 20 times real time: half a second as it comes, the rest by 50 ms of gathering."""
+    loop, voice = asyncio.get_running_loop(), Voice()
+    stream = RequestStream(voice, PCM)
+    say(stream, "one")
+    stream.end()
+    for part in range(30):
+        loop.call_at(0.005 * (part + 1), voice.give, "one", bytes([part]) * 200)
+    loop.call_at(0.151, voice.give, "one", None)
+    told = [(round(loop.time(), 4), event) async for event in stream]
+    audio = [(at, event.data) for at, event in told if isinstance(event, SpeechAudio)]
+    assert b"".join(data for _, data in audio) == b"".join(bytes([p]) * 200 for p in range(30))
+    assert [at for at, _ in audio[:6]] == [0.005, 0.01, 0.015, 0.02, 0.025, 0.03]
+    assert {len(data) for _, data in audio[:6]} == {200}
+    assert len(audio) <= 6 + 3
+    assert told[-1][1] == PieceEnd()
+    assert told[-1][0] <= 0.151 + 0.05
+
+
+@in_virtual_time()
+async def test_what_a_slow_voice_makes_leaves_as_it_comes() -> None:
+    """At real time nothing is gathered, and neither is after a pause however long the reply was."""
+    loop, voice = asyncio.get_running_loop(), Voice()
+    stream = RequestStream(voice, PCM)
+    say(stream, "one")
+    stream.end()
+    times = [0.1 * part for part in range(1, 20)] + [1.95, 2.0] + [6.0, 6.1]
+    for at in times:
+        loop.call_at(at, voice.give, "one", bytes(200))
+    loop.call_at(6.2, voice.give, "one", None)
+    told = [round(loop.time(), 4) async for event in stream]
+    assert told == [*(round(at, 4) for at in times), 6.2]
 
 
 async def test_request_begins_before_anyone_iterates(voice: Voice, stream: RequestStream) -> None:

@@ -80,7 +80,7 @@ async def test_audio_comes_before_all_of_it_is_made() -> None:
             break
         sizes.append(len(event.data))
     await stream.cancel()
-    assert len(sizes) > 20
+    assert len(sizes) > 3, "what has time comes in larger parts"
     assert tts.format.seconds(sizes[0]) < 1.0
     await tts.aclose()
 

@@ -249,6 +249,7 @@ class Stage:
             "AGENTKIT_FLUX": url,
             "AGENTKIT_LLM": "openai/scripted",
             "AGENTKIT_TTS": "openai/scripted:tone",
+            "AGENTKIT_MAX_CALLS": "1000",
             "OPENAI_BASE_URL": base,
             "OPENAI_API_KEY": "none",
         }
