@@ -8,13 +8,12 @@ clock. One instance serves one socket, which is one leg of one call.
 from __future__ import annotations
 
 import binascii
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from agentkit.audio.formats import AudioFormat
 
@@ -193,4 +192,4 @@ def write_base64(data: bytes) -> str:
 
 def write_json(message: Mapping[str, Any]) -> str:
     """An object as a text message, without needless spaces."""
-    return json.dumps(message, separators=(",", ":"))
+    return to_json(message).decode()

@@ -17,7 +17,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
-from websockets.frames import apply_mask
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # in C, where it was built
 from websockets.protocol import State
 
 from agentkit.carriers.base import Message
@@ -84,7 +84,8 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         """Hand a message on whose masked payload stands there; False: the library has to."""
         if self.take is None or self.conn.state is not State.OPEN:
             return False
-        return self._hand_on(apply_mask(data[body:end], data[body - 4 : body]), text=text)
+        unmasked: bytes = apply_mask(data[body:end], data[body - 4 : body])
+        return self._hand_on(unmasked, text=text)
 
     def send_receive_event_to_app(self) -> None:
         """Hand a message on that the library has read."""

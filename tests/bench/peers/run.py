@@ -1,6 +1,6 @@
 """agentkit, Pipecat and LiveKit Agents against the same scripted servers, side by side.
 
-    python tests/bench/peers/run.py                        # all of it: about 45 minutes
+    python tests/bench/peers/run.py                        # all of it: about an hour
     python tests/bench/peers/run.py --framework pipecat --boundary twilio --script busy --calls 10
     python tests/bench/peers/run.py --report --docs docs   # the tables and the pictures again
 
@@ -96,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--calls", default="", help="so many at once, one after another: 1,10")
     parser.add_argument("--cycles", type=int, default=0, help="rounds of the script")
     parser.add_argument("--runs", type=int, default=1, help="how often each is measured")
+    parser.add_argument(
+        "--again", type=int, default=2, help="how often what was disturbed is measured again"
+    )
     parser.add_argument("--report", action="store_true", help="measure nothing, write the report")
     parser.add_argument("--out", type=Path, default=Path("out/bench"), help="where it goes")
     parser.add_argument("--docs", type=Path, help="put the report into this folder's page, too")
@@ -107,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for framework, boundary, script, steps in planned(given):
             cycles = given.cycles or (ONE_CYCLES if script == "one" else BUSY_CYCLES)
             log = given.out / "peers.log"
-            found = perform(framework, boundary, script, steps, cycles, log)
+            found = perform(framework, boundary, script, steps, cycles, given.again, log)
             try:
                 uvloop.run(keep(found, rows))
             except TimeoutError:
