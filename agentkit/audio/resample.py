@@ -125,17 +125,11 @@ def _sinc() -> _Stream:
 
 
 class _Decimator:
-    """Keeps every n-th sample of what a low-pass filter leaves.
-
-    The filter is worked out at the samples that are kept only, as a sum over the n ways to take
-    every n-th sample of the input. NumPy's correlation stays in this thread, as a product of
-    matrices might not.
-    """
+    """Keeps every n-th sample of what a low-pass filter leaves; it is worked out at those only."""
 
     def __init__(self, ratio: int) -> None:
         self._ratio = ratio
         self._taps = _low_pass(ratio)
-        self._width = sum(len(part) for part in self._taps)
         self._waiting: Samples
         self.reset()
 
@@ -144,16 +138,9 @@ class _Decimator:
         import numpy as np
 
         waiting = np.concatenate((self._waiting, samples))
-        step = self._ratio
-        count = max(0, (len(waiting) - self._width) // step + 1)
-        self._waiting = waiting[count * step :]
-        if not count:
-            return waiting[:0]
-        used = waiting[: (count - 1) * step + self._width]
-        made: Samples = np.correlate(used[::step], self._taps[0])
-        for at, taps in enumerate(self._taps[1:], 1):
-            made += np.correlate(used[at::step], taps)
-        return made
+        count = max(0, (len(waiting) - len(self._taps)) // self._ratio + 1)
+        self._waiting = waiting[count * self._ratio :].copy()  # and let go of the rest
+        return _weighted(waiting, count, self._ratio, self._taps)
 
     def reset(self) -> None:
         """Silence came before."""
@@ -165,13 +152,14 @@ class _Decimator:
 class _Interpolator:
     """Puts n - 1 samples behind each one: what a low-pass filter makes of silence there.
 
-    Each of the n places between two samples has a sum of its own over the input, the filter's taps
-    dealt out as for `_Decimator`.
+    Each of the n places between two samples has a sum of its own over the input, with every n-th of
+    the filter's taps.
     """
 
     def __init__(self, ratio: int) -> None:
         self._ratio = ratio
-        self._taps = [ratio * part[::-1] for part in _low_pass(ratio)]
+        taps = ratio * _low_pass(ratio)
+        self._taps = [taps[place::ratio][::-1].copy() for place in range(ratio)]
         self._waiting: Samples
         self.reset()
 
@@ -181,11 +169,10 @@ class _Interpolator:
 
         waiting = np.concatenate((self._waiting, samples))
         count = max(0, len(waiting) - 2 * _REACH)
-        self._waiting = waiting[count:]
+        self._waiting = waiting[count:].copy()
         made = np.empty(count * self._ratio, np.float32)
-        if count:
-            for place, taps in enumerate(self._taps):
-                made[place :: self._ratio] = np.correlate(waiting, taps)
+        for place, taps in enumerate(self._taps):
+            made[place :: self._ratio] = _weighted(waiting, count, 1, taps)
         return made
 
     def reset(self) -> None:
@@ -195,9 +182,23 @@ class _Interpolator:
         self._waiting = np.zeros(_REACH, np.float32)
 
 
+def _weighted(samples: Samples, count: int, step: int, taps: Samples) -> Samples:
+    """As many sums of samples times taps, each beginning ``step`` samples after the one before.
+
+    The rows overlap in memory. NumPy's own sum takes them as they are and stays in this thread, as
+    a product of matrices would not.
+    """
+    import numpy as np
+
+    size = samples.itemsize
+    rows: Samples = np.ndarray((count, len(taps)), samples.dtype, samples, 0, (step * size, size))
+    made: Samples = np.einsum("ij,j->i", rows, taps)
+    return made
+
+
 @cache
-def _low_pass(ratio: int) -> tuple[Samples, ...]:
-    """A filter for one sample in ``ratio``, its taps dealt out by their place in that.
+def _low_pass(ratio: int) -> Samples:
+    """A filter for one sample in ``ratio``.
 
     Kaiser's window (Kaiser 1974, as in any textbook): 60 dB, more than G.711 can tell, from half of
     the lower rate on, and flat up to 0.85 of that: 3.4 kHz, where a telephone's band ends.
@@ -209,8 +210,8 @@ def _low_pass(ratio: int) -> tuple[Samples, ...]:
     window = np.zeros(len(at))
     window[: 2 * reach + 1] = np.kaiser(2 * reach + 1, 5.65)
     taps = np.sinc(0.925 * at / ratio) * window
-    taps = (taps / taps.sum()).astype(np.float32)
-    return tuple(np.ascontiguousarray(taps[place::ratio]) for place in range(ratio))
+    lowered: Samples = (taps / taps.sum()).astype(np.float32)
+    return lowered
 
 
 class Converter:
