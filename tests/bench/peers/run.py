@@ -25,8 +25,8 @@ from tests.bench.peers.stage import BOTS, BOUNDARIES, FRAMEWORKS, Row, at, perfo
 
 ONE_CYCLES, BUSY_CYCLES = 4, 2
 CALLS = {
-    ("agentkit", "twilio"): (1, 10, 30, 50, 70, 100),
-    ("agentkit", "plain"): (1, 10, 30, 50, 70, 100),
+    ("agentkit", "twilio"): (1, 10, 30, 50, 70, 100, 130),
+    ("agentkit", "plain"): (1, 10, 30, 50, 70, 100, 150),
     ("pipecat", "twilio"): (1, 5, 10, 15),
     ("pipecat", "plain"): (1, 10, 20, 30),
     ("livekit", "plain"): (1, 10, 30, 50, 70),
