@@ -199,11 +199,11 @@ class Soak:
         await self._stage.hang_up()
 
     async def quiet(self, calls: int, least: Sample | None = None) -> Sample:
-        """Wait until what calls used is given back.
+        """Wait until what calls used is given back: until it is the same three times.
 
         Args:
             calls: how many there were.
-            least: until there is no more than this; None: until it is the same three times.
+            least: there is to be no more than this; it is waited for, for a while.
         """
         until, last = time.monotonic() + SETTLE, 0
         same = 0
@@ -213,8 +213,9 @@ class Soak:
             found = self.samples[-1]
             same = same + 1 if found.sockets + found.tasks == last else 1
             last = found.sockets + found.tasks
-            done = same == 3 if least is None else not leaked(least, found)
-            if done or time.monotonic() > until:
+            if same >= 3 and (least is None or not leaked(least, found)):
+                return found
+            if time.monotonic() > until:
                 return found
 
     def _look(self, calls: int) -> None:
