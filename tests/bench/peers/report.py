@@ -229,18 +229,23 @@ def _limits(cells: Cells) -> list[str]:
     )  # fmt: skip
 
 
-def _series(cells: Cells, value: Callable[[Cell], float]) -> list[Series]:
-    counted = {key: cell for key, cell in cells.items() if not cell.void}
+def series(cells: Cells, value: Callable[[Cell], float | None]) -> list[Series]:
+    """A line for each bot, through what counts and has a value."""
+    found: defaultdict[Side, list[tuple[float, float]]] = defaultdict(list)
+    for (side, calls), cell in cells.items():
+        if not cell.void and (height := value(cell)) is not None:
+            found[side].append((calls, height))
     return [
-        Series(
-            _name(side),
-            COLOURS[side[0]],
-            [(calls, value(cell)) for (found, calls), cell in counted.items() if found == side],
-            dashed=side[1] == "plain",
-        )
+        Series(_name(side), COLOURS[side[0]], found[side], dashed=side[1] == "plain")
         for side in SIDES
-        if any(found == side for found, _ in counted)
+        if side in found
     ]
+
+
+def reacts_in(cell: Cell) -> float | None:
+    """The reaction's 90th percentile in milliseconds; None where no turn was answered."""
+    took = cell.pooled(["lead 200"])
+    return at(took, 90) * 1000 if took else None
 
 
 def measured(rows: Sequence[Row]) -> str:
@@ -294,14 +299,14 @@ def write_report(rows_file: Path, out: Path, docs: Path | None = None) -> list[P
             "EndOfTurn to first sound, lead 200 ms, p90",
             "calls at once on one core",
             "ms",
-            _series(busy, lambda cell: at(cell.pooled(["lead 200"]), 90) * 1000),
+            series(busy, reacts_in),
             highest=1500,
         ),
         "peers-cpu.svg": chart(
             "What a bot takes of its core",
             "calls at once",
             "%",
-            _series(busy, lambda cell: cell.of(core_share) * 100),
+            series(busy, lambda cell: cell.of(core_share) * 100),
             highest=100,
         ),
     }

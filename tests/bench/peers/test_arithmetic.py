@@ -10,7 +10,16 @@ import pytest
 from tests.bench.peers import calls as caller_calls
 from tests.bench.peers.calls import BUSY, ONE_BY_ONE, Caller, Line, Tally, TwilioLine, cycle
 from tests.bench.peers.chart import Series, chart, spread_out, ticks
-from tests.bench.peers.report import cells_of, full_at, late, own_work, slower, write_report
+from tests.bench.peers.report import (
+    cells_of,
+    full_at,
+    late,
+    own_work,
+    reacts_in,
+    series,
+    slower,
+    write_report,
+)
 from tests.bench.peers.stage import PUNCTUAL, Row, at
 from tests.bench.sockets import BINARY, TEXT
 from tests.bench.wheel import Wheel
@@ -198,6 +207,13 @@ def test_a_core_is_full_where_one_of_the_limits_is_passed() -> None:
     assert full_at(cells, ("livekit", "plain"), slower) == (30, 50)
     assert full_at(cells, ("livekit", "plain"), late) == (10, 30)
     assert full_at(cells_of(steps[:2], "busy"), ("livekit", "plain"), slower) == (10, None)
+
+
+def test_a_bot_that_answers_nobody_has_no_reaction_to_draw() -> None:
+    answering, silent = row(10), row(70)
+    silent.tally.reaction.clear()
+    (line,) = series(cells_of([answering, silent], "busy"), reacts_in)
+    assert [calls for calls, _ in line.points] == [10]
 
 
 def test_a_frameworks_own_work_is_what_it_takes_more_than_bare_asyncio() -> None:
